@@ -1,0 +1,1 @@
+//! The one clock: real time, or scaled time on a local stack.

@@ -1,0 +1,1 @@
+//! Text to vectors: tokenise, batch, run.

@@ -1,0 +1,1 @@
+//! Stand-ins for the services Switchyard runs on, for one machine.

@@ -1,0 +1,1 @@
+//! Shapes that Switchyard's own processes exchange.
