@@ -1,0 +1,1 @@
+//! Builds the programs by a child `cargo build`.

@@ -1,0 +1,1 @@
+//! Child processes: the one home of spawning in this crate, and nothing survives its parent.

@@ -1,0 +1,1 @@
+//! A staged folder, read: `host.json` and the `function.json` of each function.

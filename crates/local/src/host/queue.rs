@@ -1,0 +1,1 @@
+//! The queue trigger: polling, visibility, retries, the poison queue.

@@ -1,0 +1,1 @@
+//! Timer schedules: six-field NCRONTAB expressions and time spans.

@@ -1,0 +1,1 @@
+//! The timer trigger: due, past due, never overlapping.

@@ -1,0 +1,1 @@
+//! Fetches the model that the local stack serves.

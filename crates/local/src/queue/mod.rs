@@ -1,0 +1,3 @@
+//! The Storage Queue stand-in and a client of the service.
+
+pub mod client;

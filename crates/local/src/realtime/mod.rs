@@ -1,0 +1,1 @@
+//! A front with inference replicas that scale from zero, as Container Apps does.

@@ -1,0 +1,1 @@
+//! All stand-ins together.

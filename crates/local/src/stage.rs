@@ -1,0 +1,1 @@
+//! Stages the folder that the Functions host runs.
