@@ -1,0 +1,1 @@
+//! Whether a tenant may ask at all: permissions and limits.

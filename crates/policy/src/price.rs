@@ -1,0 +1,1 @@
+//! Prices, with where and when they were read. Overridable by the catalogue.

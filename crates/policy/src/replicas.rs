@@ -1,0 +1,1 @@
+//! How many replicas a realtime backend should have.
