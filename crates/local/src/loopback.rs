@@ -56,8 +56,11 @@ impl Server {
     }
 
     /// Finishes the answers under way, for [`DRAIN_LIMIT`] at most.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn close(&mut self) {
         self.stop.cancel();
+        if self.task.is_finished() {
+            return;
+        }
         if let Err(panic) = (&mut self.task).await {
             tracing::error!(%panic, "a stand-in's accept loop panicked");
         }
