@@ -282,3 +282,15 @@ fn the_architecture_page_fits_on_two_screens() {
     let lines = read(&root().join("docs/architecture.md")).lines().count();
     assert!(lines <= 120, "docs/architecture.md has {lines} lines; two screens are 120");
 }
+
+#[test]
+fn every_reason_code_is_documented_once() {
+    let page = read(&root().join("docs/operations.md"));
+    let documented: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(code, _)| code)
+        .collect();
+    let codes: Vec<&str> = policy::reason::Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(documented, codes, "docs/operations.md must list the codes of policy::reason in order");
+}
