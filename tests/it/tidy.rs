@@ -13,7 +13,7 @@ const LONGER_FILES: &[(&str, &str)] = &[];
 /// Which members of the workspace a member may depend on (normal dependencies).
 const MEMBERS: &[(&str, &[&str])] = &[
     ("handler", &["audit", "clock", "policy", "wire"]),
-    ("audit", &["policy", "wire"]),
+    ("audit", &["policy"]),
     ("clock", &[]),
     ("engine", &[]),
     ("local", &["clock", "wire"]),
