@@ -105,8 +105,8 @@ impl Receiver {
     }
 
     /// Stops receiving.
-    pub async fn stop(mut self) {
-        self.server.close().await;
+    pub async fn stop(self) {
+        self.server.stop().await;
     }
 }
 
