@@ -59,7 +59,9 @@ impl Clock {
                 let speed = speed.parse().map_err(|_| bad(SPEED_SETTING, &speed))?;
                 Clock::scaled(epoch_ms, speed)
             }
-            _ => Err(BadClock(format!("{EPOCH_SETTING} and {SPEED_SETTING} go together; set both or neither"))),
+            _ => {
+                Err(BadClock(format!("{EPOCH_SETTING} and {SPEED_SETTING} go together; set both or neither")))
+            }
         }
     }
 
@@ -117,11 +119,14 @@ mod tests {
     fn settings_come_in_pairs_and_are_checked() {
         let read = |epoch: Option<&str>, speed: Option<&str>| {
             let (epoch, speed) = (epoch.map(str::to_owned), speed.map(str::to_owned));
-            Clock::from_settings(move |name| if name == EPOCH_SETTING { epoch.clone() } else { speed.clone() })
+            Clock::from_settings(
+                move |name| if name == EPOCH_SETTING { epoch.clone() } else { speed.clone() },
+            )
         };
         assert_eq!(read(None, None), Ok(Clock::REAL));
         assert!(read(Some("5"), Some("60")).unwrap().is_scaled());
-        for (epoch, speed) in [(Some("5"), None), (None, Some("2")), (Some("x"), Some("2")), (Some("5"), Some("0.5"))]
+        for (epoch, speed) in
+            [(Some("5"), None), (None, Some("2")), (Some("x"), Some("2")), (Some("5"), Some("0.5"))]
         {
             assert!(read(epoch, speed).is_err(), "{epoch:?} {speed:?}");
         }

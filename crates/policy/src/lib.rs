@@ -1,1 +1,26 @@
-//! Pure routing and scaling decisions.
+//! Every decision of Switchyard, as plain functions of (knobs, request, snapshot).
+//!
+//! Start at [`route`], which picks the lane of one request; [`admit`] says whether a tenant may
+//! ask at all; [`replicas`] how many realtime replicas a backend should have; [`breaker`] whether
+//! a backend may be tried. A decision carries its [`reason`]s as data.
+//!
+//! Deliberately absent: a clock, I/O, logging, randomness, serialization, dependencies. The
+//! service and the simulator call the same functions with the same result.
+
+pub mod admit;
+pub mod breaker;
+pub mod estimate;
+pub mod knobs;
+pub mod price;
+pub mod reason;
+pub mod replicas;
+pub mod request;
+pub mod route;
+pub mod snapshot;
+pub mod units;
+
+pub use knobs::Knobs;
+pub use reason::Reason;
+pub use request::Request;
+pub use route::{Decision, route};
+pub use snapshot::Snapshot;
