@@ -33,11 +33,6 @@ impl Sequence {
     pub fn uncut(&self) -> usize {
         self.uncut
     }
-
-    #[cfg(test)]
-    pub(crate) fn of(ids: Vec<u32>) -> Sequence {
-        Sequence { uncut: ids.len(), ids }
-    }
 }
 
 /// Why an input cannot be tokenised.
