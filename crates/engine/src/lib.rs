@@ -23,5 +23,6 @@ pub mod weights;
 
 pub use backend::{Backend, BackendError};
 pub use engine::{Engine, Limits, Load, Pending, Refused};
+pub use maths::shorten;
 pub use model::{LoadError, Model};
 pub use tokenise::{Sequence, TokenError, Tokeniser};

@@ -154,6 +154,13 @@ pub fn normalise(vector: &mut [f32]) {
     vector.iter_mut().for_each(|value| *value *= scale);
 }
 
+/// Keeps the first `dimensions` values of a vector and scales what is left to length 1, as OpenAI's
+/// `dimensions` does.
+pub fn shorten(vector: &mut Vec<f32>, dimensions: usize) {
+    vector.truncate(dimensions);
+    normalise(vector);
+}
+
 /// Sums in eight lanes: as fast as the vector unit allows, and closer than one long sum.
 fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = values.as_chunks::<8>();

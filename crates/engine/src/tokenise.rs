@@ -8,6 +8,7 @@
 use tokenizers::Tokenizer;
 
 /// Text to token ids.
+#[derive(Clone)]
 pub struct Tokeniser {
     inner: Tokenizer,
     vocabulary: usize,
