@@ -6,7 +6,7 @@
 //! - [`routes`]: path and method to handler, and what every answer carries
 //! - [`embeddings`] with [`input`]: one request, checked field by field
 //! - [`failure`]: every refusal, in OpenAI's shape
-//! - [`metrics`]: Prometheus
+//! - [`metrics`]: what Prometheus scrapes
 //! - [`listen`]: connections, their bounds and the end
 //!
 //! Absent on purpose: keys and TLS. The handler and the platform's ingress stand in front.

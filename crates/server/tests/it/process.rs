@@ -29,7 +29,7 @@ pub fn command(program: &str) -> Command {
     for name in ["MODEL_PATH", "MODEL_NAME", "PORT", "GPU_ENABLED"] {
         command.env_remove(name);
     }
-    command.stdout(Stdio::piped()).stdin(Stdio::null());
+    command.env("RUST_LOG", "warn").stdout(Stdio::piped()).stdin(Stdio::null());
     command
 }
 
