@@ -1,0 +1,253 @@
+//! `config/catalogue.json`: models, the backends and pools that run them, tenants and admins.
+//! Unknown members are refused, so that a typo is found and not ignored.
+
+use serde::{Deserialize, Serialize};
+
+/// The version that this code writes and reads.
+pub const VERSION: u32 = 1;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What can be asked for.
+    #[serde(default)]
+    pub models: Vec<Model>,
+    /// Where it runs at once.
+    #[serde(default)]
+    pub backends: Vec<Backend>,
+    /// Where it runs later, for less.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+    /// Who may ask.
+    #[serde(default)]
+    pub tenants: Vec<Tenant>,
+    /// Keys of operators.
+    #[serde(default)]
+    pub admins: Vec<AdminKey>,
+}
+
+/// A model.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Its name in requests.
+    pub id: String,
+    /// Other names that mean it.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// What it can do.
+    pub operations: Vec<Operation>,
+    /// Compared with knob `model-version`.
+    pub version: String,
+    /// `sha256:…` of the weights.
+    #[serde(default)]
+    pub digest: Option<String>,
+    /// Longest input, in tokens.
+    #[serde(default)]
+    pub max_input_tokens: Option<u64>,
+    /// Length of its vectors, for embeddings.
+    #[serde(default)]
+    pub dimensions: Option<u32>,
+    /// GPU memory that weights and activations take, MiB.
+    #[serde(default)]
+    pub footprint_mib: u64,
+    /// As `/v1/models` shows it.
+    pub owned_by: String,
+    /// Unix seconds, as `/v1/models` shows it.
+    #[serde(default)]
+    pub created: u64,
+    /// Time to load it on a fresh node or replica.
+    #[serde(default)]
+    pub load_ms: Spread,
+}
+
+/// An operation of the OpenAI API.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// `/v1/embeddings`
+    Embeddings,
+    /// `/v1/chat/completions`
+    ChatCompletions,
+    /// `/v1/completions`
+    Completions,
+}
+
+/// A distribution by two quantiles, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spread {
+    /// Half of all cases are at most this.
+    pub p50: u64,
+    /// 19 of 20 cases are at most this.
+    pub p95: u64,
+}
+
+/// Time of a request as a straight line over its items and tokens.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Speed {
+    /// Of every request.
+    pub base_ms: u64,
+    /// Microseconds an item.
+    #[serde(default)]
+    pub per_item_us: u64,
+    /// Microseconds a token that goes in.
+    #[serde(default)]
+    pub per_token_in_us: u64,
+    /// Microseconds a token that comes out.
+    #[serde(default)]
+    pub per_token_out_us: u64,
+    /// p95 in percent of the line; at least 100.
+    pub p95_percent: u64,
+}
+
+/// How a backend wants to be spoken to.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// `{url}/v1/…` with a bearer key.
+    Openai,
+    /// `{url}/openai/deployments/{model}/…?api-version=…` with an `api-key` header.
+    AzureOpenai,
+}
+
+/// A realtime backend.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Its name in decisions and on the status page.
+    pub name: String,
+    /// Base URL, without `/v1`.
+    pub url: String,
+    /// Azure region.
+    pub region: String,
+    /// Ids of models that it serves.
+    pub models: Vec<String>,
+    /// How it is spoken to.
+    pub style: Style,
+    /// Name of the environment setting that holds its key; must end in `_API_KEY`, so that a
+    /// catalogue cannot send other secrets away.
+    #[serde(default)]
+    pub api_key_setting: Option<String>,
+    /// For [`Style::AzureOpenai`] only.
+    #[serde(default)]
+    pub api_version: Option<String>,
+    /// As `t4`, `a100`, `cpu`.
+    #[serde(default)]
+    pub gpu_class: Option<String>,
+    /// Price of a replica for an hour.
+    pub usd_per_replica_hour: f64,
+    /// When the price was read.
+    pub price_date: String,
+    /// Requests that a replica runs at once.
+    pub slots_per_replica: u32,
+    /// Replicas at most.
+    pub max_replicas: u32,
+    /// How long requests take on a ready replica.
+    pub speed: Speed,
+    /// From zero replicas to the first answer.
+    pub cold_start_ms: Spread,
+}
+
+/// A deferred pool.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// The Azure Batch pool's id.
+    pub name: String,
+    /// Azure region.
+    pub region: String,
+    /// Ids of models that it runs.
+    pub models: Vec<String>,
+    /// Price of a node for an hour.
+    pub usd_per_node_hour: f64,
+    /// When the price was read.
+    pub price_date: String,
+    /// Nodes at most.
+    pub max_nodes: u32,
+    /// Tasks that a node runs at once.
+    pub slots_per_node: u32,
+    /// How long work takes on one slot.
+    pub speed: Speed,
+    /// From the decision to buy a node to its first task.
+    pub boot_ms: Spread,
+    /// Evictions of a node an hour.
+    #[serde(default)]
+    pub evictions_per_node_hour: f64,
+    /// Cost of writing the facts of one job.
+    #[serde(default)]
+    pub write_usd: f64,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// Its name in keys of facts, logs and metrics.
+    pub id: String,
+    /// Keys that it may use.
+    pub keys: Vec<TenantKey>,
+    /// Share when work competes.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// What it may use at most.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A key, by hash: the key itself is written nowhere.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantKey {
+    /// The public part, by which it is found.
+    pub prefix: String,
+    /// Hex of SHA-256 of the whole key.
+    pub sha256: String,
+    /// What it may do.
+    pub permissions: Vec<Permission>,
+}
+
+/// What a tenant's key may do.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// Run inference and make jobs.
+    Submit,
+    /// See models, jobs and explanations.
+    Read,
+    /// End jobs.
+    Cancel,
+}
+
+/// Limits of a tenant; none means unlimited.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests a minute.
+    #[serde(default)]
+    pub requests_per_minute: Option<u64>,
+    /// Tokens a minute, in and out.
+    #[serde(default)]
+    pub tokens_per_minute: Option<u64>,
+    /// Money a day.
+    #[serde(default)]
+    pub usd_per_day: Option<f64>,
+}
+
+/// An operator's key, by hash.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminKey {
+    /// The public part, by which it is found.
+    pub prefix: String,
+    /// Hex of SHA-256 of the whole key.
+    pub sha256: String,
+}
