@@ -11,6 +11,8 @@ use super::keys::Keys;
 pub const MODEL: &str = "minilm";
 /// The backend's name in decisions and on the status page.
 pub const BACKEND: &str = "local-replicas";
+/// Other names that clients know it by.
+pub(super) const ALIASES: [&str; 2] = ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"];
 /// Requests that a replica runs at once; its own batcher joins them.
 pub(super) const SLOTS_PER_REPLICA: u32 = 4;
 /// An NC8as T4 v3 serverless GPU of Container Apps costs this an hour where the local stack
@@ -50,14 +52,20 @@ impl ModelFacts {
 }
 
 /// `config/catalogue.json`.
-pub(super) fn catalogue(model: &ModelFacts, backend_url: &str, replicas: u32, cold_start_ms: u64, keys: &Keys) -> Value {
+pub(super) fn catalogue(
+    model: &ModelFacts,
+    backend_url: &str,
+    replicas: u32,
+    cold_start_ms: u64,
+    keys: &Keys,
+) -> Value {
     let mut tenant_key = keys.api.entry();
     tenant_key["permissions"] = json!(["submit", "read", "cancel"]);
     json!({
         "v": 1,
         "models": [{
             "id": MODEL,
-            "aliases": ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"],
+            "aliases": ALIASES,
             "operations": ["embeddings"],
             "version": "v1.0",
             "digest": model.digest,

@@ -102,8 +102,11 @@ pub enum Error {
     #[error("the host ended before the handler was ready; its log says why")]
     HostEnded,
     /// The handler runs and does not answer well.
-    #[error("the handler was not ready within {} s; last answer: {0}", READY_LIMIT.as_secs())]
-    NotReady(String),
+    #[error("the handler was not ready within {} s; last answer: {last}", READY_LIMIT.as_secs())]
+    NotReady {
+        /// What it said.
+        last: String,
+    },
     /// The queue stand-in refused.
     #[error("the queue stand-in failed: {0}")]
     Queue(#[from] queue::client::Error),
@@ -171,12 +174,15 @@ impl Stack {
         let settings = settings(&options, &files, &ready, (&queue, &telemetry));
         let stop = CancellationToken::new();
         let run = HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
+        // A start that fails from here on must not leave the host running.
+        let guard = stop.clone().drop_guard();
         let mut host = tokio::spawn(run.keep(queue.connection_string(), stop.clone()));
         await_handler(&base, &mut host).await?;
         let watched = (Arc::clone(&front), files.clone(), ready.clone());
         let record = tokio::spawn(keep_record(watched, stop.clone()));
         let stack = Stack { ready, telemetry, front, queue, host, record, stop, files };
         stack.write_ready()?;
+        guard.disarm();
         Ok(stack)
     }
 
@@ -260,7 +266,9 @@ fn start_front(
     keys: &Keys,
 ) -> Result<Front, Error> {
     let mut arguments = vec!["--model".to_owned(), options.model.display().to_string()];
-    arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
+    arguments
+        .extend(["--listen", "127.0.0.1:0", "--exit-with-parent", "--model-name", MODEL].map(str::to_owned));
+    arguments.extend(catalogue::ALIASES.iter().flat_map(|alias| ["--alias".to_owned(), (*alias).to_owned()]));
     arguments.extend(options.server_arguments.iter().cloned());
     let settings = clock_settings(options.clock);
     let front = realtime::Options {
@@ -361,10 +369,7 @@ impl HostRun {
     }
 }
 
-async fn await_handler(
-    base: &str,
-    host: &mut JoinHandle<Result<(), host::StartError>>,
-) -> Result<(), Error> {
+async fn await_handler(base: &str, host: &mut JoinHandle<Result<(), host::StartError>>) -> Result<(), Error> {
     let client = reqwest::Client::new();
     let page = format!("{base}/api/health");
     let mut last = "none".to_owned();
@@ -385,7 +390,7 @@ async fn await_handler(
             _ => Err(Error::HostEnded),
         },
     };
-    if answered { Ok(()) } else { Err(Error::NotReady(last)) }
+    if answered { Ok(()) } else { Err(Error::NotReady { last }) }
 }
 
 /// Writes down who runs whenever that changes.

@@ -63,9 +63,11 @@ impl Ready {
 
     /// With the processes of this moment.
     pub(super) fn with_pids(&self, front: &Front) -> Ready {
-        let handler = processes::Record::now().children().iter().find(|child| child.name == "handler").map(|h| h.pid);
+        let handler =
+            processes::Record::now().children().iter().find(|child| child.name == "handler").map(|h| h.pid);
         let replicas = front.replicas();
-        let replicas = replicas.iter().filter_map(|replica| Some((format!("replica-{}", replica.id), replica.pid?)));
+        let replicas =
+            replicas.iter().filter_map(|replica| Some((format!("replica-{}", replica.id), replica.pid?)));
         let pids = handler.map(|pid| ("handler".to_owned(), pid)).into_iter().chain(replicas).collect();
         Ready { pids, ..self.clone() }
     }
@@ -77,6 +79,9 @@ impl Ready {
 
 impl std::fmt::Debug for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ready").field("host_url", &self.host_url).field("pids", &self.pids).finish_non_exhaustive()
+        f.debug_struct("Ready")
+            .field("host_url", &self.host_url)
+            .field("pids", &self.pids)
+            .finish_non_exhaustive()
     }
 }
