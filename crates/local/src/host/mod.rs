@@ -173,6 +173,7 @@ pub async fn run_app(
     };
     stopping.cancel();
     server.stop().await;
+    triggers.close();
     triggers.wait().await;
     Ok(ending)
 }

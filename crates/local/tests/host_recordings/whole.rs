@@ -121,22 +121,20 @@ fn recorded_message(row: &Value, port: u16) -> Message {
 }
 
 async fn check_all(letter: &str, forwarding: bool, left_out: &[(&str, &str)]) {
-    let mut results = Vec::new();
     let rows = recordings("host-whole.jsonl").into_iter();
     let cases: Vec<Value> =
         rows.filter(|row| row["case"].as_str().is_some_and(|case| case.starts_with(letter))).collect();
     for (id, reason) in left_out {
         assert!(cases.iter().any(|case| case["case"] == *id), "{id} ({reason}) is not a case");
     }
-    for case in cases {
-        let id = case["case"].as_str().expect("every case has a name").to_owned();
-        if left_out.iter().any(|(out, _)| *out == id) {
-            continue;
-        }
-        let result = tokio::time::timeout(std::time::Duration::from_secs(15), check(&case, forwarding)).await;
-        results.push((id, result.unwrap_or_else(|_| Err("no end within 15 s".into()))));
-    }
-    assert_all(results);
+    let named = cases.into_iter().map(|case| (case["case"].as_str().unwrap_or_default().to_owned(), case));
+    let run =
+        named.filter(|(id, _)| !left_out.iter().any(|(out, _)| out == id)).map(|(id, case)| async move {
+            let result =
+                tokio::time::timeout(std::time::Duration::from_secs(30), check(&case, forwarding)).await;
+            (id, result.unwrap_or_else(|_| Err("no end within 30 s".into())))
+        });
+    assert_all(futures_util::future::join_all(run).await);
 }
 
 const DESCRIBED: &str = "the stimulus is described, not recorded";
