@@ -82,13 +82,13 @@ pub fn multiply(scale: f32, a: View<'_>, b: View<'_>, keep: f32, output: Output<
     }
 }
 
-/// `output = input · weightᵀ + bias`, a row a token.
+/// `output = input · weight + bias`, a row a token.
 pub fn linear(layer: &Linear, input: &[f32], output: &mut [f32]) {
     output.chunks_exact_mut(layer.outputs).for_each(|row| row.copy_from_slice(&layer.bias));
     linear_onto(layer, input, output);
 }
 
-/// `output = input · weightᵀ + bias + residual`, a row a token.
+/// `output = input · weight + bias + residual`, a row a token.
 pub fn linear_with_residual(layer: &Linear, input: &[f32], residual: &[f32], output: &mut [f32]) {
     let rows = output.chunks_exact_mut(layer.outputs).zip(residual.chunks_exact(layer.outputs));
     for (row, residual) in rows {
@@ -102,8 +102,8 @@ pub fn linear_with_residual(layer: &Linear, input: &[f32], residual: &[f32], out
 fn linear_onto(layer: &Linear, input: &[f32], output: &mut [f32]) {
     let tokens = input.len() / layer.inputs;
     let input = View::rows(input, tokens, layer.inputs, layer.inputs);
-    let weight = View::rows(&layer.weight, layer.outputs, layer.inputs, layer.inputs);
-    multiply(1.0, input, weight.transposed(), 1.0, Output { data: output, stride: layer.outputs });
+    let weight = View::rows(&layer.weight, layer.inputs, layer.outputs, layer.outputs);
+    multiply(1.0, input, weight, 1.0, Output { data: output, stride: layer.outputs });
 }
 
 /// Layer normalisation of each row.

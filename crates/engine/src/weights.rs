@@ -32,9 +32,10 @@ pub struct Layer {
     pub down_norm: Norm,
 }
 
-/// `y = x · weightᵀ + bias`.
+/// `y = x · weight + bias`.
 pub struct Linear {
-    /// `outputs` rows of `inputs`.
+    /// `inputs` rows of `outputs`: the file's matrix transposed, because a product reads it along
+    /// its rows, and for short texts that reading is most of the time.
     pub weight: Vec<f32>,
     /// One an output.
     pub bias: Vec<f32>,
@@ -91,26 +92,26 @@ impl Source<'_> {
     fn layer(&self, layer: usize, shape: &Shape) -> Result<Layer, String> {
         let (hidden, inner) = (shape.hidden, shape.inner);
         let at = |part: &str| format!("encoder.layer.{layer}.{part}");
-        let mut qkv = self.linear(&at("attention.self.query"), hidden, hidden)?;
-        for part in ["key", "value"] {
-            let more = self.linear(&at(&format!("attention.self.{part}")), hidden, hidden)?;
-            qkv.weight.extend(more.weight);
-            qkv.bias.extend(more.bias);
-            qkv.outputs += hidden;
-        }
+        let qkv = ["query", "key", "value"].map(|part| at(&format!("attention.self.{part}")));
         Ok(Layer {
-            qkv,
-            mixed: self.linear(&at("attention.output.dense"), hidden, hidden)?,
+            qkv: self.linear(&qkv, hidden, hidden)?,
+            mixed: self.linear(&[at("attention.output.dense")], hidden, hidden)?,
             mixed_norm: self.norm(&at("attention.output.LayerNorm"), hidden)?,
-            up: self.linear(&at("intermediate.dense"), hidden, inner)?,
-            down: self.linear(&at("output.dense"), inner, hidden)?,
+            up: self.linear(&[at("intermediate.dense")], hidden, inner)?,
+            down: self.linear(&[at("output.dense")], inner, hidden)?,
             down_norm: self.norm(&at("output.LayerNorm"), hidden)?,
         })
     }
 
-    fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear, String> {
-        let weight = self.floats(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = self.floats(&format!("{name}.bias"), &[outputs])?;
+    /// The named matrices side by side, `outputs` each.
+    fn linear(&self, names: &[String], inputs: usize, outputs: usize) -> Result<Linear, String> {
+        let (mut rows, mut bias) = (Vec::new(), Vec::new());
+        for name in names {
+            rows.extend(self.floats(&format!("{name}.weight"), &[outputs, inputs])?);
+            bias.extend(self.floats(&format!("{name}.bias"), &[outputs])?);
+        }
+        let outputs = bias.len();
+        let weight = transposed(&rows, inputs);
         Ok(Linear { weight, bias, inputs, outputs })
     }
 
@@ -134,4 +135,15 @@ impl Source<'_> {
         let (words, _) = tensor.data().as_chunks::<4>();
         Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
     }
+}
+
+fn transposed(rows: &[f32], columns: usize) -> Vec<f32> {
+    let count = rows.len() / columns;
+    let mut out = vec![0.0; rows.len()];
+    for (index, row) in rows.chunks_exact(columns).enumerate() {
+        for (column, value) in row.iter().enumerate() {
+            out[column * count + index] = *value;
+        }
+    }
+    out
 }

@@ -33,7 +33,8 @@ pub fn civil(unix_ms: u64) -> DateTime {
     epoch().checked_add(SignedDuration::from_millis(ms)).expect("the year 9999 is in range")
 }
 
-fn unix_ms(civil: DateTime) -> Option<u64> {
+/// Unix milliseconds of a civil time in UTC; none before 1970.
+pub fn unix_ms(civil: DateTime) -> Option<u64> {
     u64::try_from(civil.duration_since(epoch()).as_millis()).ok()
 }
 

@@ -1,52 +1,31 @@
 //! The service on a socket: `http://127.0.0.1:{port}/devstoreaccount1/{queue}`, as emulators
 //! address accounts.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
 use clock::Clock;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::auth::{self, Credential, Denied, Signed};
 use super::fault::Fault;
 use super::operation::{Asked, Operation, Reply};
 use super::store::Store;
 use super::{date, xml};
+use crate::loopback::{self, Body};
 
 /// A text of 64 KiB in references such as `&#xD;` is six times as long; the rest is for the
 /// elements around it.
 const BODY_BYTES_MAX: usize = 8 * super::store::MESSAGE_BYTES_MAX;
-/// Connections served at once; further ones wait in the backlog. Ours: a loopback stack has tens.
-const CONNECTIONS_MAX: usize = 1_024;
-/// How long running requests may take to finish once the server is stopped. They take
-/// milliseconds; this only bounds a client that never sends the rest of its body.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a client may take to send its headers.
-const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-/// Pause after an accept that failed, which is out of file descriptors most of the time.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Shown to clients that name no version.
 const API_VERSION: &str = "2025-11-05";
 
 /// A running stand-in. Dropping it stops it without waiting.
 pub struct Server {
-    address: SocketAddr,
-    stop: DropGuard,
-    task: JoinHandle<()>,
+    server: loopback::Server,
 }
 
 struct Account {
@@ -63,29 +42,23 @@ impl Server {
     /// # Errors
     /// When the listener cannot be used.
     pub fn start(listener: std::net::TcpListener, clock: Clock) -> std::io::Result<Server> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        let address = listener.local_addr()?;
         let account = Arc::new(Account {
             store: Mutex::new(Store::new(getrandom::u64().map_err(std::io::Error::other)?)),
             clock,
             credential: Credential::development(),
-            endpoint: format!("http://{address}/{}", auth::DEVELOPMENT_ACCOUNT),
+            endpoint: format!("http://{}/{}", listener.local_addr()?, auth::DEVELOPMENT_ACCOUNT),
             requests: AtomicU64::new(0),
         });
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, account, stop.clone()));
-        Ok(Server { address, stop: stop.drop_guard(), task })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        let answer = move |request| {
+            let account = account.clone();
+            async move { account.answer(request).await }
+        };
+        Ok(Server { server: loopback::Server::start(listener, answer)? })
     }
 
     /// The address of the account.
     pub fn url(&self) -> String {
-        format!("http://{}/{}", self.address, auth::DEVELOPMENT_ACCOUNT)
+        format!("{}/{}", self.server.url(), auth::DEVELOPMENT_ACCOUNT)
     }
 
     /// What clients are pointed at it with. The key is the emulators' well-known one.
@@ -98,58 +71,14 @@ impl Server {
         )
     }
 
-    /// Stops it and waits until running requests are answered.
+    /// Stops it once running requests are answered.
     pub async fn stop(self) {
-        drop(self.stop);
-        // A panic of the accept loop has been reported where it happened.
-        let _ = self.task.await;
+        self.server.stop().await;
     }
-}
-
-async fn accept(listener: TcpListener, account: Arc<Account>, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let next = async {
-            let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (permit, listener.accept().await)
-        };
-        let (permit, stream) = tokio::select! {
-            () = stop.cancelled() => break,
-            (permit, accepted) = next => match accepted {
-                Ok((stream, _)) => (permit, stream),
-                Err(error) => {
-                    tracing::warn!(%error, "queue stand-in could not accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-        };
-        let account = account.clone();
-        let service = service_fn(move |request| {
-            let account = account.clone();
-            async move { Ok::<_, Infallible>(account.answer(request).await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_PATIENCE)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            // A client that goes away is no concern of the service.
-            let _ = connection.await;
-            drop(permit);
-        });
-    }
-    drop(listener);
-    // What is still open after that is aborted with the set.
-    let _ = tokio::time::timeout(STOP_PATIENCE, graceful.shutdown()).await;
 }
 
 impl Account {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let now_ms = self.clock.now_ms();
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         // The service's request ids are GUIDs whose third group is 0003 for queues.
@@ -223,9 +152,9 @@ fn told(fault: &Fault, request_id: &str, now_ms: u64) -> Reply {
 }
 
 /// Adds the headers that every answer has.
-fn finish(reply: Reply, asked: &HeaderMap, request_id: &str, now_ms: u64) -> Response<Full<Bytes>> {
+fn finish(reply: Reply, asked: &HeaderMap, request_id: &str, now_ms: u64) -> Response<Body> {
     let has_body = reply.body.is_some();
-    let mut response = Response::new(Full::new(Bytes::from(reply.body.unwrap_or_default())));
+    let mut response = Response::new(loopback::full(reply.body.unwrap_or_default()));
     *response.status_mut() = StatusCode::from_u16(reply.status).expect("statuses are constants here");
     let headers = response.headers_mut();
     let mut set = |name: &str, value: &str| {

@@ -8,6 +8,7 @@ mod answers;
 mod outputs;
 mod raw;
 mod requests;
+mod whole;
 
 use std::path::Path;
 

@@ -53,7 +53,7 @@ pub(crate) fn app(proxying: bool, forwarding: bool, output: &str) -> App {
 }
 
 /// A running host before a handler on `port`; dropping the sender stops it.
-pub(crate) fn start(app: App, port: u16, settings: Vec<(String, String)>) -> (u16, oneshot::Sender<()>) {
+pub(crate) fn start(app: App, port: u16, keys: Keys) -> (u16, oneshot::Sender<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let host_port = listener.local_addr().expect("a bound port").port();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -61,8 +61,8 @@ pub(crate) fn start(app: App, port: u16, settings: Vec<(String, String)>) -> (u1
         app_root: PathBuf::new(),
         listener,
         storage: None,
-        keys: Keys::Off,
-        settings,
+        keys,
+        settings: Vec::new(),
         clock: clock::Clock::REAL,
     };
     tokio::spawn(host::run_app(app, options, Handler::At(port), async {
@@ -111,7 +111,7 @@ async fn check(mode: &str, case: &Value) -> Result<(), String> {
     };
     let output =
         if case["id"].as_str().is_some_and(|id| id.contains("$-return")) { "$return" } else { "res" };
-    let (port, _stop) = start(app(mode == "proxy", mode != "envelope", output), script.port, Vec::new());
+    let (port, _stop) = start(app(mode == "proxy", mode != "envelope", output), script.port, Keys::Off);
     let stimulus = case["stimulus"].as_str().expect("a stimulus is text");
     let got = ask(port, stimulus.as_bytes(), stimulus.starts_with("HEAD ")).await;
 
@@ -137,6 +137,10 @@ fn same_request(ours: &[u8], theirs: &str, port: u16) -> Result<(), String> {
     let ours = Message::parse(ours).ok_or("the handler got no whole request")?;
     let theirs = Message::parse(theirs.as_bytes()).ok_or("the recording holds no whole request")?;
     equal("request line", &ours.first_line, &theirs.first_line)?;
+    same_headers_and_body(&ours, &theirs)
+}
+
+pub(crate) fn same_headers_and_body(ours: &Message, theirs: &Message) -> Result<(), String> {
     let (our_headers, their_headers) = (comparable(&ours.headers), comparable(&theirs.headers));
     equal("request headers", &our_headers, &their_headers)?;
     match (serde_json::from_slice::<Value>(&ours.body), serde_json::from_slice::<Value>(&theirs.body)) {
@@ -149,7 +153,7 @@ fn same_request(ours: &[u8], theirs: &str, port: u16) -> Result<(), String> {
     }
 }
 
-fn same_answer(ours: &[u8], theirs: &str) -> Result<(), String> {
+pub(crate) fn same_answer(ours: &[u8], theirs: &str) -> Result<(), String> {
     let ours =
         Message::parse(ours).ok_or_else(|| format!("no answer: {:?}", String::from_utf8_lossy(ours)))?;
     let theirs = Message::parse(theirs.as_bytes()).ok_or("the recording holds no whole answer")?;
@@ -158,7 +162,7 @@ fn same_answer(ours: &[u8], theirs: &str) -> Result<(), String> {
     equal("answer body", &String::from_utf8_lossy(&ours.body), &String::from_utf8_lossy(&theirs.body))
 }
 
-fn equal<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, theirs: &T) -> Result<(), String> {
+pub(crate) fn equal<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, theirs: &T) -> Result<(), String> {
     if ours == theirs {
         Ok(())
     } else {
@@ -186,11 +190,13 @@ fn mask_guid(text: &str) -> String {
 
 /// An envelope without what differs every time; header names are compared without case.
 fn masked(mut envelope: Value) -> Value {
-    if let Some(sys) = envelope.pointer_mut("/Metadata/sys").and_then(Value::as_object_mut) {
-        sys.insert("UtcNow".into(), Value::Null);
-        sys.insert("RandGuid".into(), Value::Null);
+    for sys in ["/Metadata/sys", "/Metadata/$sys"] {
+        if let Some(sys) = envelope.pointer_mut(sys).and_then(Value::as_object_mut) {
+            sys.insert("UtcNow".into(), Value::Null);
+            sys.insert("RandGuid".into(), Value::Null);
+        }
     }
-    for headers in ["/Metadata/Headers", "/Data/req/Headers"] {
+    for headers in ["/Metadata/Headers", "/Data/req/Headers", "/Data/trig/Headers"] {
         if let Some(Value::Object(headers)) = envelope.pointer_mut(headers) {
             *headers = std::mem::take(headers)
                 .into_iter()
@@ -203,12 +209,11 @@ fn masked(mut envelope: Value) -> Value {
 }
 
 async fn check_family(mode: &str, left_out: &[(&str, &str)]) {
-    let mut results = Vec::new();
-    for (id, case) in family(&format!("{mode}-"), left_out) {
-        let result = tokio::time::timeout(Duration::from_secs(15), check(mode, &case)).await;
-        results.push((id, result.unwrap_or_else(|_| Err("no end within 15 s".into()))));
-    }
-    assert_all(results);
+    let cases = family(&format!("{mode}-"), left_out).into_iter().map(|(id, case)| async move {
+        let result = tokio::time::timeout(Duration::from_secs(30), check(mode, &case)).await;
+        (id, result.unwrap_or_else(|_| Err("no end within 30 s".into())))
+    });
+    assert_all(futures_util::future::join_all(cases).await);
 }
 
 const LISTENER: &str = "the host's own telemetry is configured, which makes a traceparent";
