@@ -15,7 +15,7 @@ const LENGTH_TOLERANCE: f64 = 1e-3;
 /// More at once than two replicas and their waiting room take.
 const CROWD: usize = 96;
 /// Texts of each of them: enough work that the crowd does not dissolve by itself.
-const CROWD_TEXTS: usize = 16;
+const CROWD_TEXTS: usize = 4;
 /// Requests around the kill of a replica.
 const AROUND_KILL: usize = 24;
 /// A deadline that a large request cannot meet.
