@@ -143,7 +143,9 @@ impl Answer {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> Answer {
+    type Headers = &'static [(&'static str, &'static str)];
+
+    fn answer(status: u16, headers: Headers) -> Answer {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         Answer { status, headers: headers.collect(), body: Value::Null, took: Duration::ZERO }
     }
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn retries_follow_status_and_headers_as_the_sdks_do() {
         // status, headers → retried, pause in ms
-        let cases: [(u16, &[(&'static str, &'static str)], bool, u64); 7] = [
+        let cases: [(u16, Headers, bool, u64); 7] = [
             (429, &[("retry-after-ms", "250"), ("retry-after", "1")], true, 250),
             (503, &[("retry-after", "2")], true, 2000),
             (502, &[], true, 500),
