@@ -509,7 +509,7 @@ fn timer_envelopes() {
         let names: Vec<&String> = recorded.as_object().unwrap().keys().collect();
         assert_eq!(names, ["Schedule", "ScheduleStatus", "IsPastDue"], "{}", id(case));
         if !recorded["ScheduleStatus"].is_null() {
-            let status = Status::from_json(&recorded["ScheduleStatus"]).expect(id(case));
+            let status = Status::from_json(&recorded["ScheduleStatus"]).expect("a recorded status is one");
             // The host counts in 100 ns, we in milliseconds.
             let cut = |value: &Value| value.to_string().replace(".0096035", ".009");
             assert_eq!(cut(&status.to_json()), cut(&recorded["ScheduleStatus"]), "{}", id(case));
