@@ -58,7 +58,8 @@ pub enum Error {
 
 /// The folder of the workspace that this program was compiled in.
 pub fn workspace_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").components().collect::<PathBuf>()
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().and_then(Path::parent);
+    root.expect("this crate lies in crates/local").to_owned()
 }
 
 impl Source {

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
-use local::host::{self, Ending, Keys, Options};
+use local::host::app::App;
+use local::host::{self, Ending, Handler, Keys, Options};
 use local::queue;
 use local::queue::client::Account;
 use serde_json::Value;
@@ -40,7 +41,11 @@ pub async fn run(flags: Host, place: &Place, printer: &Printer) -> Result<(), Fa
     let account = Account::parse(&storage).map_err(Failure::of)?;
     settings.retain(|(name, _)| name != STORAGE);
     settings.push((STORAGE.to_owned(), storage));
+    let find = |name: &str| settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let app = App::load(&flags.app_root, &find).map_err(Failure::of)?;
 
+    let names: Vec<&str> = app.functions.iter().map(|function| function.name.as_str()).collect();
+    printer.say(&format!("{} functions: {}", names.len(), names.join(" ")));
     printer.say(&format!("host on http://{address} (ctrl-c ends it)"));
     if let Some(stand_in) = &stand_in {
         printer.say(&format!("queues on {} (a stand-in, in memory)", stand_in.url()));
@@ -54,7 +59,7 @@ pub async fn run(flags: Host, place: &Place, printer: &Printer) -> Result<(), Fa
         settings,
         clock: place.clock(),
     };
-    let ended = host::run(options, crate::asked_to_stop()).await;
+    let ended = host::run_app(app, options, Handler::Child, crate::asked_to_stop()).await;
     if let Some(stand_in) = stand_in {
         stand_in.stop().await;
     }

@@ -49,6 +49,9 @@ impl Launch {
             Launch::Command { program, arguments, settings } => {
                 let mut command = children::command(program);
                 command.args(arguments).envs(settings.iter().cloned());
+                // Ctrl-C in a terminal reaches the whole group; a replica is ended by its front.
+                #[cfg(unix)]
+                command.process_group(0);
                 command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
                 spawn(command).await
             }
@@ -83,7 +86,7 @@ async fn spawn(mut command: tokio::process::Command) -> std::io::Result<Running>
         loop {
             tokio::select! {
                 Ok(Some(line)) = output.next_line() => tracing::info!(target: "replica", "{line}"),
-                Ok(Some(line)) = errors.next_line() => tracing::warn!(target: "replica", "{line}"),
+                Ok(Some(line)) = errors.next_line() => tracing::info!(target: "replica", "{line}"),
                 status = child.wait() => break match status {
                     Ok(status) => status.to_string(),
                     Err(error) => error.to_string(),

@@ -5,11 +5,13 @@
 //!
 //! - [`keys`]: the development keys
 //! - `catalogue`: models, backend and tenant that the handler reads
+//! - `platform`: app settings, and the host that is started again when it ends
 //! - `processes`: who runs, so that the next start can end leftovers
 //! - `ready`: the file that tells others where everything is
 
 mod catalogue;
 pub mod keys;
+mod platform;
 mod processes;
 mod ready;
 
@@ -25,7 +27,7 @@ pub use catalogue::{BACKEND, MODEL};
 pub use ready::Ready;
 
 use crate::cargo::Programs;
-use crate::host::{self, Ending};
+use crate::host;
 use crate::queue::client::Account;
 use crate::realtime::scale::Limits;
 use crate::realtime::{self, Bounds, Follow, Front, Launch};
@@ -39,10 +41,6 @@ use keys::Keys;
 pub const DOORBELL_QUEUE: &str = "batch-inference-queue";
 /// Where the host puts messages that failed too often, and where DeadLetter records them.
 const OTHER_QUEUES: [&str; 2] = ["batch-inference-queue-poison", "batch-inference-dlq"];
-/// How soon the platform starts an instance again whose host has ended.
-const PLATFORM_RESTART: Duration = Duration::from_secs(1);
-/// A handler that does not answer by then will not.
-const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Container Apps polls every 30 s; nobody wants to wait for that at a desk.
 const POLL_REPLICAS_EVERY: Duration = Duration::from_secs(2);
 /// Container Apps' default is 300 s.
@@ -51,8 +49,6 @@ const COOLDOWN: Duration = Duration::from_secs(60);
 const HELD_REQUESTS: usize = 64;
 /// Longer than a usual local cold start, shorter than a client's patience.
 const HOLD: Duration = Duration::from_secs(10);
-/// As `local.settings.sample.json` and the deployed app have it.
-const BODY_SIZE_LIMIT: &str = "268435456";
 
 /// What a stack is made of.
 pub struct Options {
@@ -102,7 +98,7 @@ pub enum Error {
     #[error("the host ended before the handler was ready; its log says why")]
     HostEnded,
     /// The handler runs and does not answer well.
-    #[error("the handler was not ready within {} s; last answer: {last}", READY_LIMIT.as_secs())]
+    #[error("the handler was not ready within {} s; last answer: {last}", platform::READY_LIMIT.as_secs())]
     NotReady {
         /// What it said.
         last: String,
@@ -153,11 +149,12 @@ impl Stack {
     /// # Errors
     /// [`Error`]; whatever had started by then has ended.
     pub async fn start(options: Options) -> Result<Stack, Error> {
-        let files = Files::prepare(&options)?;
+        let files = Files::of(&options)?;
         if let Err(pid) = processes::end_leftovers(&files.processes).await {
             return Err(Error::Running { state: options.state, pid });
         }
         let listener = bind(options.port)?;
+        files.prepare()?;
         let keys = Keys::kept_in(&files.keys).map_err(io("cannot keep the development keys"))?;
         let base = local_url(&listener)?;
 
@@ -171,13 +168,13 @@ impl Stack {
         )?;
 
         let ready = Ready::new(&base, &keys, &files, (&front, &queue, &telemetry));
-        let settings = settings(&options, &files, &ready, (&queue, &telemetry));
+        let settings = platform::app_settings(options.clock, &files, &ready, (&queue, &telemetry));
         let stop = CancellationToken::new();
-        let run = HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
+        let run = platform::HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
         // A start that fails from here on must not leave the host running.
         let guard = stop.clone().drop_guard();
         let mut host = tokio::spawn(run.keep(queue.connection_string(), stop.clone()));
-        await_handler(&base, &mut host).await?;
+        platform::await_handler(&base, &mut host).await?;
         let watched = (Arc::clone(&front), files.clone(), ready.clone());
         let record = tokio::spawn(keep_record(watched, stop.clone()));
         let stack = Stack { ready, telemetry, front, queue, host, record, stop, files };
@@ -228,21 +225,24 @@ impl Stack {
 }
 
 impl Files {
-    fn prepare(options: &Options) -> Result<Files, Error> {
+    fn of(options: &Options) -> Result<Files, Error> {
         let state = std::path::absolute(&options.state).map_err(io("the state folder"))?;
-        let files = Files {
+        Ok(Files {
             app: state.join("app"),
             blobs: state.join("blobs"),
             keys: state.join("keys.json"),
             knobs: state.join("knobs.json"),
             processes: state.join("processes.json"),
             ready: options.ready_file.clone(),
-        };
-        std::fs::create_dir_all(files.blobs.join("config")).map_err(io("cannot make the state folder"))?;
-        if !files.knobs.exists() {
-            write_whole(&files.knobs, b"{}\n").map_err(io("cannot write the knobs"))?;
+        })
+    }
+
+    fn prepare(&self) -> Result<(), Error> {
+        std::fs::create_dir_all(self.blobs.join("config")).map_err(io("cannot make the state folder"))?;
+        if self.knobs.exists() {
+            return Ok(());
         }
-        Ok(files)
+        write_whole(&self.knobs, b"{}\n").map_err(io("cannot write the knobs"))
     }
 }
 
@@ -270,7 +270,7 @@ fn start_front(
         .extend(["--listen", "127.0.0.1:0", "--exit-with-parent", "--model-name", MODEL].map(str::to_owned));
     arguments.extend(catalogue::ALIASES.iter().flat_map(|alias| ["--alias".to_owned(), (*alias).to_owned()]));
     arguments.extend(options.server_arguments.iter().cloned());
-    let settings = clock_settings(options.clock);
+    let settings = platform::clock_settings(options.clock);
     let front = realtime::Options {
         listener,
         launch: Launch::Command { program: options.programs.server.clone(), arguments, settings },
@@ -308,89 +308,6 @@ async fn create_queues(connection_string: String) -> Result<(), Error> {
         account.queue(name).create().await?;
     }
     Ok(())
-}
-
-/// App settings: what the deployed app has, pointed at this machine.
-fn settings(
-    options: &Options,
-    files: &Files,
-    ready: &Ready,
-    (queue, telemetry): (&queue::Server, &Receiver),
-) -> Vec<(String, String)> {
-    let mut settings: Vec<(String, String)> = [
-        ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),
-        ("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", BODY_SIZE_LIMIT.to_owned()),
-        ("AzureWebJobsStorage", queue.connection_string()),
-        ("STORAGE_QUEUE_NAME", DOORBELL_QUEUE.to_owned()),
-        ("APPLICATIONINSIGHTS_CONNECTION_STRING", telemetry.connection_string()),
-        ("ACA_ENDPOINT", ready.realtime_url.clone()),
-        ("BLOB_URL", ready.blob_url.clone()),
-        ("KNOBS_FILE", files.knobs.display().to_string()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into();
-    settings.extend(clock_settings(options.clock));
-    settings
-}
-
-fn clock_settings(clock: Clock) -> Vec<(String, String)> {
-    clock.settings().into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// The host and what the platform does around it.
-struct HostRun {
-    app_root: PathBuf,
-    listener: std::net::TcpListener,
-    settings: Vec<(String, String)>,
-    clock: Clock,
-}
-
-impl HostRun {
-    /// Starts the host again whenever it ends by itself, as the platform would.
-    async fn keep(self, storage: String, stop: CancellationToken) -> Result<(), host::StartError> {
-        loop {
-            let options = host::Options {
-                app_root: self.app_root.clone(),
-                listener: self.listener.try_clone()?,
-                storage: Account::parse(&storage).ok(),
-                keys: host::Keys::Off,
-                settings: self.settings.clone(),
-                clock: self.clock,
-            };
-            match host::run(options, stop.clone().cancelled_owned()).await? {
-                Ending::Stopped => return Ok(()),
-                ending => tracing::warn!(?ending, "the host ended; it is started again in 1 s"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(PLATFORM_RESTART) => {}
-            }
-        }
-    }
-}
-
-async fn await_handler(base: &str, host: &mut JoinHandle<Result<(), host::StartError>>) -> Result<(), Error> {
-    let client = reqwest::Client::new();
-    let page = format!("{base}/api/health");
-    let mut last = "none".to_owned();
-    let answers = async {
-        loop {
-            match client.get(&page).timeout(READY_LIMIT).send().await {
-                Ok(answer) if answer.status().is_success() => return,
-                Ok(answer) => last = answer.status().to_string(),
-                Err(error) => last = error.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let answered = tokio::select! {
-        answered = tokio::time::timeout(READY_LIMIT, answers) => answered.is_ok(),
-        ended = host => return match ended {
-            Ok(Err(error)) => Err(error.into()),
-            _ => Err(Error::HostEnded),
-        },
-    };
-    if answered { Ok(()) } else { Err(Error::NotReady { last }) }
 }
 
 /// Writes down who runs whenever that changes.
