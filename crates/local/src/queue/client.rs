@@ -10,7 +10,8 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::auth::{self, Credential, Signed};
+use super::auth::Signed;
+use super::connection::{Access, Connection};
 use super::{date, xml};
 
 /// The newest version that Azurite accepts without `--skipApiVersionCheck`.
@@ -41,12 +42,6 @@ struct Shared {
     access: Access,
     version: &'static str,
     http: reqwest::Client,
-}
-
-enum Access {
-    Key(Credential),
-    /// A query string without its question mark.
-    Sas(String),
 }
 
 /// One queue of an account.
@@ -95,38 +90,8 @@ impl Account {
     /// # Errors
     /// [`Error::ConnectionString`] that names the missing part.
     pub fn parse(connection_string: &str) -> Result<Account, Error> {
-        let parts = parts(connection_string)?;
-        let part = |name: &str| parts.get(&name.to_lowercase()).map(String::as_str);
-        if part("UseDevelopmentStorage").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            // The ports are the emulators' convention; 10001 is queues.
-            let endpoint = format!("http://127.0.0.1:10001/{}", auth::DEVELOPMENT_ACCOUNT);
-            return Account::new(&endpoint, Access::Key(Credential::development()));
-        }
-        let endpoint = match (part("QueueEndpoint"), part("AccountName")) {
-            (Some(endpoint), _) => endpoint.to_owned(),
-            (None, Some(account)) => {
-                let scheme = part("DefaultEndpointsProtocol").unwrap_or("https");
-                let suffix = part("EndpointSuffix").unwrap_or("core.windows.net");
-                format!("{scheme}://{account}.queue.{suffix}")
-            }
-            (None, None) => return Err(wrong("has neither AccountName nor QueueEndpoint")),
-        };
-        let access = match (part("SharedAccessSignature"), part("AccountName"), part("AccountKey")) {
-            (Some(sas), ..) => Access::Sas(sas.trim_start_matches('?').to_owned()),
-            (None, Some(account), Some(key)) => Access::Key(
-                Credential::new(account, key).ok_or_else(|| wrong("has an AccountKey that is not base64"))?,
-            ),
-            (None, None, Some(_)) => return Err(wrong("has an AccountKey without AccountName")),
-            (None, _, None) => return Err(wrong("has neither AccountKey nor SharedAccessSignature")),
-        };
-        Account::new(&endpoint, access)
-    }
-
-    fn new(endpoint: &str, access: Access) -> Result<Account, Error> {
-        let endpoint = Url::parse(endpoint.trim_end_matches('/'))
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
-            .ok_or_else(|| wrong("has a QueueEndpoint that is not an http or https address"))?;
+        let Connection { endpoint, access } = Connection::parse(connection_string)
+            .map_err(|wrong| Error::ConnectionString(wrong.to_string()))?;
         let version = if is_loopback(&endpoint) { LOOPBACK_API_VERSION } else { API_VERSION };
         let http = reqwest::Client::builder()
             .timeout(TRY_TIME_MAX)
@@ -353,7 +318,7 @@ impl Shared {
                 query: url.query().unwrap_or_default(),
             };
             let mut value = HeaderValue::from_str(&credential.authorization(&signed))
-                .expect("a base64 signature is ASCII, and so are account names");
+                .expect("a signature is base64 and an account name letters and digits");
             value.set_sensitive(true);
             headers.insert("authorization", value);
         }
@@ -431,71 +396,9 @@ fn is_loopback(endpoint: &Url) -> bool {
     }
 }
 
-fn wrong(what: &str) -> Error {
-    Error::ConnectionString(format!("the storage connection string {what}"))
-}
-
-/// `Name=Value` between semicolons; names in lower case, values may hold further equals signs.
-fn parts(connection_string: &str) -> Result<HashMap<String, String>, Error> {
-    connection_string
-        .split(';')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            let (name, value) =
-                part.split_once('=').ok_or_else(|| wrong("has a part without an equals sign"))?;
-            Ok((name.trim().to_lowercase(), value.trim().to_owned()))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn endpoint(connection_string: &str) -> Result<String, String> {
-        match Account::parse(connection_string) {
-            Ok(account) => Ok(account.shared.endpoint.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    #[test]
-    fn connection_strings_are_understood() {
-        let cases = [
-            ("UseDevelopmentStorage=true", "http://127.0.0.1:10001/devstoreaccount1"),
-            ("usedevelopmentstorage=True;", "http://127.0.0.1:10001/devstoreaccount1"),
-            ("AccountName=a;AccountKey=aGk=", "https://a.queue.core.windows.net/"),
-            (
-                "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aGk=;EndpointSuffix=core.chinacloudapi.cn",
-                "http://a.queue.core.chinacloudapi.cn/",
-            ),
-            ("AccountName=a;AccountKey=aGk=;QueueEndpoint=http://127.0.0.1:7/a/", "http://127.0.0.1:7/a"),
-            (
-                "QueueEndpoint=https://a.queue.x.net;SharedAccessSignature=sv=1&sig=a%3D",
-                "https://a.queue.x.net/",
-            ),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(endpoint(text).as_deref(), Ok(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_connection_string_is_told_without_its_secrets() {
-        let cases = [
-            ("", "AccountName"),
-            ("nonsense", "equals sign"),
-            ("AccountName=a", "AccountKey"),
-            ("AccountName=a;AccountKey=s!cret", "not base64"),
-            ("AccountKey=c2VjcmV0;QueueEndpoint=http://127.0.0.1", "without AccountName"),
-            ("AccountName=a;AccountKey=aGk=;QueueEndpoint=ftp://x", "QueueEndpoint"),
-        ];
-        for (text, names) in cases {
-            let told = endpoint(text).expect_err(text);
-            assert!(told.contains(names) && !told.contains("s!cret") && !told.contains("c2VjcmV0"), "{told}");
-        }
-    }
 
     #[test]
     fn loopback_storage_is_asked_in_a_version_that_azurite_knows() {

@@ -82,7 +82,7 @@ impl Account {
         let now_ms = self.clock.now_ms();
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         // The service's request ids are GUIDs whose third group is 0003 for queues.
-        let request_id = format!("{:08x}-0003-0000-0000-{:012x}", number >> 16, now_ms);
+        let request_id = format!("{:08x}-0003-0000-0000-{:012x}", number & 0xffff_ffff, now_ms);
         let headers = request.headers().clone();
         let reply =
             self.reply(request, now_ms).await.unwrap_or_else(|fault| told(&fault, &request_id, now_ms));

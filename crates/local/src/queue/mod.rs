@@ -9,6 +9,7 @@
 
 pub mod auth;
 pub mod client;
+mod connection;
 pub(crate) mod date;
 mod fault;
 mod http;
