@@ -171,8 +171,8 @@ mod tests {
 
     #[test]
     fn the_cost_is_the_estimate() {
-        let header = "estimate=0.031;currency=USD;prices=2026-11-01";
-        assert_eq!(answer(200, &[("switchyard-cost", header)]).cost(), "0.031");
+        const COST: Headers = &[("switchyard-cost", "estimate=0.031;currency=USD;prices=2026-11-01")];
+        assert_eq!(answer(200, COST).cost(), "0.031");
         assert_eq!(answer(200, &[]).cost(), "-");
     }
 }
