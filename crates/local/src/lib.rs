@@ -13,6 +13,7 @@
 pub mod cargo;
 pub mod children;
 pub mod host;
+mod loopback;
 pub mod model;
 pub mod queue;
 pub mod realtime;

@@ -1,1 +1,107 @@
-//! Prices, with where and when they were read. Overridable by the catalogue.
+//! Prices, with where and when they were read. The catalogue overrides them.
+
+use crate::units::MicroUsd;
+
+/// A price older than this is flagged.
+pub const PRICE_AGE_DAYS_MAX: u32 = 90;
+
+/// What an hour of a GPU costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// `t4`, `a100`, `h100`.
+    pub gpu_class: &'static str,
+    /// What is paid for.
+    pub unit: Unit,
+    /// US dollars an hour.
+    pub per_hour: MicroUsd,
+    /// When it was read, ISO 8601.
+    pub read_on: &'static str,
+    /// Where it was read.
+    pub source: &'static str,
+    /// Whether it was derived rather than read.
+    pub assumed: bool,
+}
+
+/// What is paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A Container Apps replica: GPU, vCPU and memory seconds together.
+    Replica,
+    /// A virtual machine of an Azure Batch pool, on demand.
+    DedicatedNode,
+    /// The same, spot.
+    SpotNode,
+}
+
+/// Used where the catalogue gives no price of its own. USD, East US.
+pub const PRICES: &[Price] = &[
+    Price {
+        gpu_class: "t4",
+        unit: Unit::Replica,
+        per_hour: MicroUsd(1_559_000),
+        read_on: "2026-08-01",
+        source: "Container Apps price list: 8 vCPU x 0.000024 + 56 GiB x 0.000003 + GPU 0.000073 a second",
+        assumed: false,
+    },
+    Price {
+        gpu_class: "a100",
+        unit: Unit::Replica,
+        per_hour: MicroUsd(6_354_000),
+        read_on: "2026-08-01",
+        source: "Container Apps price list: 24 vCPU x 0.000024 + 220 GiB x 0.000003 + GPU 0.000529 a second",
+        assumed: false,
+    },
+    Price {
+        gpu_class: "t4",
+        unit: Unit::DedicatedNode,
+        per_hour: MicroUsd(526_000),
+        read_on: "2026-08-01",
+        source: "NC4as_T4_v3 list price",
+        assumed: false,
+    },
+    Price {
+        gpu_class: "a100",
+        unit: Unit::DedicatedNode,
+        per_hour: MicroUsd(3_673_000),
+        read_on: "2026-11-09",
+        source: "NC24ads_A100_v4 list price",
+        assumed: false,
+    },
+    Price {
+        gpu_class: "h100",
+        unit: Unit::DedicatedNode,
+        per_hour: MicroUsd(6_980_000),
+        read_on: "2026-11-09",
+        source: "NC40ads_H100_v5 list price",
+        assumed: false,
+    },
+    Price {
+        gpu_class: "t4",
+        unit: Unit::SpotNode,
+        per_hour: MicroUsd(158_000),
+        read_on: "2026-08-01",
+        source: "30 % of the list price",
+        assumed: true,
+    },
+    Price {
+        gpu_class: "a100",
+        unit: Unit::SpotNode,
+        per_hour: MicroUsd(1_102_000),
+        read_on: "2026-11-09",
+        source: "30 % of the list price",
+        assumed: true,
+    },
+    Price {
+        gpu_class: "h100",
+        unit: Unit::SpotNode,
+        per_hour: MicroUsd(1_290_000),
+        read_on: "2026-08-01",
+        source: "NC40ads_H100_v5 spot, market note",
+        assumed: false,
+    },
+];
+
+/// The price of a class and unit, if the table has it.
+pub fn price(gpu_class: &str, unit: Unit) -> Option<&'static Price> {
+    PRICES.iter().find(|price| price.gpu_class == gpu_class && price.unit == unit)
+}

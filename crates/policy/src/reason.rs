@@ -161,3 +161,24 @@ impl Reason {
         self
     }
 }
+
+impl std::fmt::Display for Evidence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Evidence::Time(time) => time.fmt(f),
+            Evidence::At(at) => write!(f, "{}", at.0),
+            Evidence::Cost(cost) => write!(f, "{}", cost.usd()),
+            Evidence::Tokens(tokens) => write!(f, "{}", tokens.0),
+            Evidence::Count(count) => write!(f, "{count}"),
+            Evidence::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    /// For a header or a log line: `cold_start; eta=85s`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code.as_str())?;
+        self.evidence.iter().try_for_each(|(name, value)| write!(f, "; {name}={value}"))
+    }
+}

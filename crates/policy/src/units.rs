@@ -94,13 +94,13 @@ impl AddAssign for MicroUsd {
 }
 
 impl fmt::Display for Millis {
-    /// For people: `41ms`, `1.5s`, `12m`, `3h05m`.
+    /// For people: `41ms`, `1.5s`, `85s`, `12m`, `3h05m`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             ms @ 0..1_000 => write!(f, "{ms}ms"),
-            ms @ 1_000..60_000 if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
-            ms @ 1_000..60_000 => write!(f, "{}.{}s", ms / 1_000, ms % 1_000 / 100),
-            ms @ 60_000..3_600_000 => write!(f, "{}m", ms / 60_000),
+            ms @ 1_000..600_000 if ms % 1_000 == 0 || ms >= 60_000 => write!(f, "{}s", ms / 1_000),
+            ms @ 1_000..600_000 => write!(f, "{}.{}s", ms / 1_000, ms % 1_000 / 100),
+            ms @ 600_000..3_600_000 => write!(f, "{}m", ms / 60_000),
             ms => write!(f, "{}h{:02}m", ms / 3_600_000, ms % 3_600_000 / 60_000),
         }
     }

@@ -1,14 +1,51 @@
 //! The Azure Functions host (v4), as far as a custom handler can see it: it runs any staged
 //! folder, in any language, and knows nothing of Switchyard.
+//!
+//! [`run`] is the whole of it. [`app`] reads the folder, `process` keeps the handler running, `http`
+//! answers clients (`proxy`, `forward`, `http_envelope` are the three ways to the handler), [`queue`]
+//! and [`timer`] invoke by envelope ([`invocation`]). Judged by recordings of the real host.
 
+mod admin;
 pub mod app;
+mod forward;
+mod http;
+mod http_envelope;
+mod identity;
 pub mod invocation;
+pub mod keys;
+mod link;
+pub mod outputs;
+mod process;
+mod proxy;
 pub mod queue;
+mod reply;
+mod route;
 pub mod schedule;
+pub mod storage;
+mod target;
 pub mod timer;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::app::{App, Function, Trigger};
+use self::http::Router;
+use self::invocation::Invoker;
+use self::keys::KeyRing;
+use self::link::Link;
+use self::process::{Phase, Supervisor};
+use self::storage::Storage;
+use crate::loopback;
+
+/// How long running invocations may take once the host is asked to stop. The real host waits for
+/// them without a bound that anybody found; somebody waits for this one's prompt.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to run and how.
 pub struct Options {
@@ -56,10 +93,135 @@ pub enum StartError {
     Io(#[from] std::io::Error),
 }
 
+/// Who runs the handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// The host, as a child process.
+    Child,
+    /// Somebody else, on this port: a debugger, or a test's script. Taken to be ready.
+    At(u16),
+}
+
 /// Runs the app until `stop` resolves or the host ends as the real one would.
 ///
 /// # Errors
 /// [`StartError`] when the folder is wrong; trouble with single functions is only logged.
-pub async fn run(_options: Options, _stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-    todo!()
+pub async fn run(options: Options, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
+    let settings = options.settings.clone();
+    let find =
+        move |name: &str| settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let app = App::load(&options.app_root, &find)?;
+    run_app(app, options, Handler::Child, stop).await
 }
+
+/// As [`run`], with an app that was read before and a handler that somebody else may run.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_app(
+    app: App,
+    options: Options,
+    handler: Handler,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<Ending, StartError> {
+    for (function, why) in &app.in_error {
+        tracing::error!(function, why, "function is in error");
+    }
+    let app = Arc::new(app);
+    let stopping = CancellationToken::new();
+    let port = match handler {
+        Handler::At(port) => port,
+        Handler::Child => loopback::any_port()?.local_addr()?.port(),
+    };
+    let (phase, watched) = watch::channel(Phase::Starting);
+    // Two are enough to end the host.
+    let (timed_out, timeouts) = mpsc::channel(2);
+    let link = Link::new(port, watched, app.initialization_timeout, timed_out);
+    let router = Arc::new(router(&app, &options, link)?);
+    let serving = router.clone();
+    let server = loopback::Server::start(options.listener, move |request| serving.clone().answer(request))?;
+    let triggers = start_triggers(&router, &options.settings, &stopping);
+
+    let supervised = async {
+        match handler {
+            Handler::Child => {
+                let (app, stop) = (&*app, stopping.clone());
+                Supervisor { app, settings: &options.settings, port, phase: &phase, timeouts, stop }
+                    .run()
+                    .await
+            }
+            Handler::At(_) => {
+                phase.send_replace(Phase::Ready);
+                stopping.cancelled().await;
+                Ok(Ending::Stopped)
+            }
+        }
+    };
+    let stop_gently = async {
+        stop.await;
+        triggers.close();
+        router.running.close();
+        if tokio::time::timeout(STOP_PATIENCE, router.running.wait()).await.is_err() {
+            tracing::warn!("invocations were still running when the host ended");
+        }
+        stopping.cancel();
+        std::future::pending().await
+    };
+    let ending = tokio::select! {
+        ending = supervised => ending?,
+        never = stop_gently => never,
+    };
+    stopping.cancel();
+    server.stop().await;
+    triggers.wait().await;
+    Ok(ending)
+}
+
+fn router(app: &Arc<App>, options: &Options, link: Link) -> Result<Router, StartError> {
+    let setting = |name: &str| {
+        options.settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    };
+    let body_bytes_max = match setting("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT") {
+        None => http::BODY_BYTES_MAX,
+        Some(text) => text.parse().map_err(|_| {
+            StartError::App(format!("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT is `{text}`; give a number of bytes"))
+        })?,
+    };
+    let keys = match &options.keys {
+        Keys::Off => None,
+        Keys::KeptIn(folder) => Some(KeyRing::open(folder, &app.functions)?),
+    };
+    let storage = Storage::new(options.storage.clone(), &options.settings);
+    let (encoding, function_timeout) = (app.queues.message_encoding, app.function_timeout);
+    Ok(Router {
+        app: app.clone(),
+        functions: app.functions.iter().cloned().map(Arc::new).collect(),
+        invoker: Invoker { link, storage, encoding, function_timeout },
+        keys,
+        clock: options.clock,
+        body_bytes_max,
+        homepage: setting("AzureWebJobsDisableHomepage").is_none_or(|off| !off.eq_ignore_ascii_case("true")),
+        running: TaskTracker::new(),
+    })
+}
+
+/// Starts the loops of queue and timer triggers; a trigger that cannot run is in error alone.
+fn start_triggers(
+    router: &Arc<Router>,
+    _settings: &[(String, String)],
+    _stop: &CancellationToken,
+) -> TaskTracker {
+    let triggers = TaskTracker::new();
+    for function in &router.functions {
+        match &function.trigger {
+            Trigger::Http(_) => {}
+            Trigger::Queue { .. } => start_queue(&triggers, router, function),
+            Trigger::Timer { .. } => start_timer(&triggers, router, function),
+        }
+    }
+    triggers
+}
+
+fn start_queue(_triggers: &TaskTracker, _router: &Arc<Router>, _function: &Arc<Function>) {}
+
+fn start_timer(_triggers: &TaskTracker, _router: &Arc<Router>, _function: &Arc<Function>) {}

@@ -1,0 +1,165 @@
+//! What clients meet: routes, keys, limits, and the way of a request to the handler.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio_util::task::TaskTracker;
+
+use super::app::{App, AuthLevel, Function, Http, Trigger};
+use super::invocation::Invoker;
+use super::keys::KeyRing;
+use super::proxy::{self, RequestBody};
+use super::route::{Template, Values};
+use super::target::Target;
+use super::{admin, forward, http_envelope, reply};
+use crate::loopback::Body;
+
+/// The real host's own limit; `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it.
+pub(super) const BODY_BYTES_MAX: u64 = 104_857_600;
+
+/// Everything a request needs.
+pub(super) struct Router {
+    pub(super) app: Arc<App>,
+    pub(super) functions: Vec<Arc<Function>>,
+    pub(super) invoker: Invoker,
+    pub(super) keys: Option<KeyRing>,
+    pub(super) clock: clock::Clock,
+    pub(super) body_bytes_max: u64,
+    pub(super) homepage: bool,
+    /// Invocations that are under way; the host waits for them when it stops.
+    pub(super) running: TaskTracker,
+}
+
+impl Router {
+    /// The function of that name, as the host compares names.
+    pub(super) fn function(&self, name: &str) -> Option<Arc<Function>> {
+        self.functions.iter().find(|function| function.name.eq_ignore_ascii_case(name)).cloned()
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let target = Target::of(&parts.uri);
+        let segments = target.segments();
+        match segments.first().map(|first| first.to_lowercase()).as_deref() {
+            None if target.path() == "/" => self.home(),
+            Some("admin") => self.admin(&parts, body, &segments[1..]).await,
+            _ => match self.route(&parts, &segments) {
+                Some((function, http, values)) => self.invoke(function, &http, values, (parts, body)).await,
+                None => reply::status(StatusCode::NOT_FOUND),
+            },
+        }
+    }
+
+    fn home(&self) -> Response<Body> {
+        if self.homepage {
+            let page = "<!doctype html><title>Functions host stand-in</title><p>Your functions app is up and running.</p>";
+            reply::text(StatusCode::OK, "text/html", page)
+        } else {
+            reply::status(StatusCode::NO_CONTENT)
+        }
+    }
+
+    async fn admin(&self, parts: &Parts, body: Incoming, path: &[String]) -> Response<Body> {
+        let ping = path.first().is_some_and(|first| first == "host")
+            && path.get(1).is_some_and(|next| next == "ping");
+        if !ping && !self.passes(AuthLevel::Admin, "", parts) {
+            return reply::status(StatusCode::UNAUTHORIZED);
+        }
+        match read_whole(body, self.body_bytes_max).await {
+            Some(body) => admin::answer(self, &parts.method, path, &body),
+            None => reply::failed(),
+        }
+    }
+
+    fn passes(&self, level: AuthLevel, function: &str, parts: &Parts) -> bool {
+        self.keys.as_ref().is_none_or(|keys| keys.passes(level, function, parts))
+    }
+
+    /// The best function for a path: an undeclared method is not found rather than not allowed.
+    fn route(&self, parts: &Parts, segments: &[String]) -> Option<(Arc<Function>, Http, Values)> {
+        let candidates = self.functions.iter().filter_map(|function| {
+            let Trigger::Http(http) = &function.trigger else { return None };
+            let allowed = http
+                .methods
+                .as_ref()
+                .is_none_or(|all| all.iter().any(|method| method == parts.method.as_str()));
+            let template = Template::parse(&self.app.route_prefix, &http.route);
+            let values = template.matches(segments).filter(|_| allowed)?;
+            Some((template, (function.clone(), http.clone(), values)))
+        });
+        candidates.min_by(|(a, _), (b, _)| a.precedence(b)).map(|(_, found)| found)
+    }
+
+    async fn invoke(
+        self: &Arc<Self>,
+        function: Arc<Function>,
+        http: &Http,
+        values: Values,
+        (parts, body): (Parts, Incoming),
+    ) -> Response<Body> {
+        if !self.passes(http.auth_level, &function.name, &parts) {
+            return reply::status(StatusCode::UNAUTHORIZED);
+        }
+        let _running = self.running.token();
+        let pure = function.is_pure_http();
+        if pure && self.app.proxying {
+            if proxy::wants_upgrade(&parts) {
+                return reply::status(proxy::NO_UPGRADE);
+            }
+            let Some(body) = self.request_body(&parts, body).await else { return reply::failed() };
+            return proxy::proxy(&self.invoker.link, &parts, body, self.body_bytes_max).await;
+        }
+        let chunked = proxy::is_chunked(&parts);
+        // A chunked body never reaches a forwarded handler: the client gets 500.
+        if pure && self.app.forwarding && chunked {
+            return reply::failed();
+        }
+        let body = if chunked { Some(Bytes::new()) } else { read_whole(body, self.body_bytes_max).await };
+        let Some(body) = body else { return reply::failed() };
+        if pure && self.app.forwarding {
+            return forward::forward(&self.invoker.link, &parts, body).await;
+        }
+        let envelope = http_envelope::envelope(&function, http, &parts, &values, &body);
+        self.by_envelope(&function, envelope).await
+    }
+
+    async fn by_envelope(
+        &self,
+        function: &Arc<Function>,
+        envelope: super::invocation::Envelope,
+    ) -> Response<Body> {
+        let answer = match self.invoker.call(function, envelope).await {
+            Ok(answer) => answer,
+            Err(why) => {
+                tracing::warn!(function = function.name, why, "invocation failed");
+                return reply::failed();
+            }
+        };
+        if let Err(why) = self.invoker.write_queues(function, &answer).await {
+            tracing::warn!(function = function.name, why, "invocation failed");
+            return reply::failed();
+        }
+        http_envelope::response(function, &answer).unwrap_or_else(reply::failed)
+    }
+
+    /// A body with Content-Length is read whole before the handler sees a byte.
+    async fn request_body(&self, parts: &Parts, body: Incoming) -> Option<RequestBody> {
+        if proxy::is_chunked(parts) {
+            return Some(RequestBody::Chunked(Some(body)));
+        }
+        let bytes = read_whole(body, self.body_bytes_max).await?;
+        let nothing_sent = bytes.is_empty() && !matches!(parts.method, Method::PUT | Method::PATCH);
+        Some(if nothing_sent { RequestBody::None } else { RequestBody::Whole(bytes) })
+    }
+}
+
+/// The whole body, unless it is longer than `limit` or breaks off.
+async fn read_whole(body: Incoming, limit: u64) -> Option<Bytes> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    Some(Limited::new(body, limit).collect().await.ok()?.to_bytes())
+}

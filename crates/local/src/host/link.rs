@@ -1,0 +1,84 @@
+//! The way to the handler: one HTTP client on loopback, and how to wait for the handler to be ready.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::{mpsc, watch};
+
+use super::process::Phase;
+
+/// What the host sends.
+pub(super) type Outgoing = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// The version that the recordings were made with; sent to handlers, who may log it.
+pub(super) const HOST_VERSION: &str = "4.1037.0.0";
+
+/// The way to the handler. Clones share it.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) port: u16,
+    phase: watch::Receiver<Phase>,
+    patience: Duration,
+    client: Client<HttpConnector, Outgoing>,
+    timeouts: mpsc::Sender<()>,
+}
+
+/// The handler ended with exit code 0, or did not become ready within four start attempts.
+#[derive(Debug, thiserror::Error)]
+#[error("the handler does not run")]
+pub(super) struct Gone;
+
+impl Link {
+    /// `initialization_timeout` as host.json has it: invocations wait for four start attempts.
+    pub(super) fn new(
+        port: u16,
+        phase: watch::Receiver<Phase>,
+        initialization_timeout: Duration,
+        timeouts: mpsc::Sender<()>,
+    ) -> Link {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Link { port, phase, patience: initialization_timeout * 4, client, timeouts }
+    }
+
+    /// Waits until the handler answers.
+    pub(super) async fn ready(&self) -> Result<(), Gone> {
+        let mut phase = self.phase.clone();
+        let settled = phase.wait_for(|phase| *phase != Phase::Starting);
+        match tokio::time::timeout(self.patience, settled).await {
+            Ok(Ok(phase)) if *phase == Phase::Ready => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+
+    /// Sends one request; never repeated here.
+    pub(super) async fn send(
+        &self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+        self.client.request(request).await
+    }
+
+    /// Tells the supervisor that an invocation ran into `functionTimeout`.
+    pub(super) fn timed_out(&self) {
+        // A full channel holds time-outs enough to end the host already.
+        let _ = self.timeouts.try_send(());
+    }
+}
+
+/// A body of known bytes.
+pub(super) fn whole(bytes: Bytes) -> Outgoing {
+    if bytes.is_empty() {
+        Empty::new().map_err(|never| match never {}).boxed_unsync()
+    } else {
+        Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+    }
+}
