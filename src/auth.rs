@@ -31,7 +31,11 @@ impl Caller {
 ///
 /// # Errors
 /// 401 without a known key, 403 when the key may not.
-pub fn tenant(catalogue: &Arc<Catalogue>, headers: &HeaderMap, wanted: Permission) -> Result<Caller, Failure> {
+pub fn tenant(
+    catalogue: &Arc<Catalogue>,
+    headers: &HeaderMap,
+    wanted: Permission,
+) -> Result<Caller, Failure> {
     match holder(catalogue, headers)? {
         Holder::Tenant(at, permissions) if permissions.contains(&wanted) => {
             Ok(Caller { catalogue: Arc::clone(catalogue), at: *at })

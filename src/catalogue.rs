@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::admit::Limits;
 use policy::snapshot::{self, Spread};
-use policy::units::{MicroUsd, Millis};
+use policy::units::Millis;
 use reqwest::header::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 use url::Url;
@@ -79,12 +80,8 @@ pub struct Pool {
 pub struct Tenant {
     /// Its name.
     pub id: String,
-    /// Requests a minute.
-    pub requests_per_minute: Option<u64>,
-    /// Tokens a minute.
-    pub tokens_per_minute: Option<u64>,
-    /// Money a day.
-    pub cost_per_day: Option<MicroUsd>,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// A key, by hash.
@@ -159,7 +156,8 @@ pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
         problems.push(format!("`{owner}` serves `{id}`, which is no model of the catalogue"));
     }
     let keys = index_keys(&read, &mut problems);
-    let backends = read.backends.iter().filter_map(|spec| keep(backend(spec, context), &mut problems)).collect();
+    let backends =
+        read.backends.iter().filter_map(|spec| keep(backend(spec, context), &mut problems)).collect();
     let pools = read.pools.iter().filter_map(|spec| keep(pool(spec), &mut problems)).collect();
     let models = read.models.iter().filter_map(|spec| keep(model(spec), &mut problems)).collect();
     let tenants = read.tenants.iter().filter_map(|spec| keep(tenant(spec), &mut problems)).collect();
@@ -198,7 +196,10 @@ fn index_models(models: &[file::Model], problems: &mut Vec<String>) -> HashMap<S
 
 fn index_keys(read: &file::Catalogue, problems: &mut Vec<String>) -> HashMap<String, Key> {
     let tenants = read.tenants.iter().enumerate().flat_map(|(at, tenant)| {
-        tenant.keys.iter().map(move |key| (&key.prefix, &key.sha256, Holder::Tenant(at, key.permissions.clone())))
+        tenant
+            .keys
+            .iter()
+            .map(move |key| (&key.prefix, &key.sha256, Holder::Tenant(at, key.permissions.clone())))
     });
     let admins = read.admins.iter().map(|key| (&key.prefix, &key.sha256, Holder::Admin));
     let mut keys = HashMap::new();
@@ -251,7 +252,9 @@ fn backend(spec: &file::Backend, context: &Context) -> Result<Arc<Backend>, Stri
     if spec.style == file::Style::AzureOpenai && spec.api_version.is_none() {
         return wrong("style azure_openai needs api_version");
     }
-    let Some(price) = micro_usd(spec.usd_per_replica_hour) else { return wrong("usd_per_replica_hour is no price") };
+    let Some(price) = micro_usd(spec.usd_per_replica_hour) else {
+        return wrong("usd_per_replica_hour is no price");
+    };
     if spec.slots_per_replica == 0 {
         return wrong("slots_per_replica must be at least 1");
     }
@@ -306,7 +309,9 @@ fn key_header(
 
 fn pool(spec: &file::Pool) -> Result<Pool, String> {
     let wrong = |what: &str| Err(format!("pool `{}`: {what}", spec.name));
-    let Some(price) = micro_usd(spec.usd_per_node_hour) else { return wrong("usd_per_node_hour is no price") };
+    let Some(price) = micro_usd(spec.usd_per_node_hour) else {
+        return wrong("usd_per_node_hour is no price");
+    };
     let Some(write_cost) = micro_usd(spec.write_usd) else { return wrong("write_usd is no price") };
     if spec.slots_per_node == 0 {
         return wrong("slots_per_node must be at least 1");
@@ -333,7 +338,7 @@ fn pool(spec: &file::Pool) -> Result<Pool, String> {
 }
 
 fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
-    let cost_per_day = match spec.limits.usd_per_day {
+    let usd_per_day = match spec.limits.usd_per_day {
         None => None,
         Some(usd) => {
             Some(micro_usd(usd).ok_or_else(|| format!("tenant `{}`: usd_per_day is no price", spec.id))?)
@@ -343,12 +348,9 @@ fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
     if spec.id.is_empty() || spec.id.len() > 64 || !spec.id.chars().all(safe) {
         return Err(format!("tenant `{}`: id must be 1 to 64 of letters, digits, - and _", spec.id));
     }
-    Ok(Tenant {
-        id: spec.id.clone(),
-        requests_per_minute: spec.limits.requests_per_minute,
-        tokens_per_minute: spec.limits.tokens_per_minute,
-        cost_per_day,
-    })
+    let (requests_per_minute, tokens_per_minute) =
+        (spec.limits.requests_per_minute, spec.limits.tokens_per_minute);
+    Ok(Tenant { id: spec.id.clone(), limits: Limits { requests_per_minute, tokens_per_minute, usd_per_day } })
 }
 
 fn spread(given: file::Spread) -> Spread {
@@ -369,7 +371,13 @@ fn speed(given: file::Speed) -> snapshot::Speed {
 /// replaced by a catalogue entry; the date `unknown` says so in every answer.
 fn add_defaults(read: &mut file::Catalogue, context: &Context) {
     let models: Vec<String> = read.models.iter().map(|model| model.id.clone()).collect();
-    let guess = file::Speed { base_ms: 20, per_item_us: 1_000, per_token_in_us: 50, per_token_out_us: 20_000, p95_percent: 200 };
+    let guess = file::Speed {
+        base_ms: 20,
+        per_item_us: 1_000,
+        per_token_in_us: 50,
+        per_token_out_us: 20_000,
+        p95_percent: 200,
+    };
     if let Some(url) = &context.default_backend {
         let text = url.as_str().trim_end_matches('/');
         if !read.backends.iter().any(|backend| backend.url.trim_end_matches('/') == text) {
@@ -496,5 +504,4 @@ pub fn operation(operation: policy::request::Operation) -> Operation {
 }
 
 #[cfg(test)]
-#[path = "catalogue_tests.rs"]
 mod tests;

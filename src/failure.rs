@@ -20,6 +20,8 @@ pub struct Failure {
     pub retry_after_ms: Option<u64>,
     /// What would be possible instead.
     pub alternatives: Option<serde_json::Value>,
+    /// Whether waiting cannot help although the kind says it might.
+    pub vain: bool,
     /// Methods that the path has, on [`Kind::Method`].
     pub allow: Option<&'static str>,
 }
@@ -117,7 +119,16 @@ impl Failure {
     /// A failure of this kind.
     pub fn new(kind: Kind, code: &'static str, message: impl Into<String>) -> Failure {
         let message = message.into();
-        Failure { kind, code, message, param: None, retry_after_ms: None, alternatives: None, allow: None }
+        Failure {
+            kind,
+            code,
+            message,
+            param: None,
+            retry_after_ms: None,
+            alternatives: None,
+            vain: false,
+            allow: None,
+        }
     }
 
     /// The caller's input is wrong; `param` names the field or header.
@@ -165,7 +176,7 @@ impl Failure {
 
     /// Headers that go with it.
     pub fn headers(&self) -> Vec<(&'static str, String)> {
-        let mut headers = vec![("x-should-retry", self.kind.should_retry().to_string())];
+        let mut headers = vec![("x-should-retry", (self.kind.should_retry() && !self.vain).to_string())];
         if let Some(ms) = self.retry_after_ms {
             headers.push(("retry-after-ms", ms.to_string()));
             headers.push(("retry-after", ms.div_ceil(1_000).to_string()));
@@ -195,7 +206,11 @@ mod tests {
             (Kind::Unavailable, 503, "server_error", true),
         ];
         for (kind, status, openai, retry) in cases {
-            assert_eq!((kind.status(), kind.openai_type(), kind.should_retry()), (status, openai, retry), "{kind:?}");
+            assert_eq!(
+                (kind.status(), kind.openai_type(), kind.should_retry()),
+                (status, openai, retry),
+                "{kind:?}"
+            );
         }
     }
 

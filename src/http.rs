@@ -67,7 +67,8 @@ impl Request {
     /// # Errors
     /// 413 above `most` bytes, 408 when it comes too slowly, 400 when it breaks off.
     pub async fn body(&mut self, most: usize) -> Result<Bytes, Failure> {
-        let announced = self.header("content-length").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+        let announced =
+            self.header("content-length").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
         if announced > most {
             self.discard().await;
             return Err(too_large(most));
@@ -76,7 +77,8 @@ impl Request {
         match tokio::time::timeout(BODY_WITHIN, reading).await {
             Ok(read) => read,
             Err(_) => {
-                let message = format!("the body did not arrive within {} s; send it again", BODY_WITHIN.as_secs());
+                let message =
+                    format!("the body did not arrive within {} s; send it again", BODY_WITHIN.as_secs());
                 Err(Failure::new(Kind::TooSlow, "body_timeout", message))
             }
         }
@@ -139,7 +141,8 @@ pub fn text_json(status: u16, text: impl Into<Bytes>) -> Response {
 /// An answer of this status with these bytes.
 pub fn bytes(status: u16, body: Bytes) -> Response {
     let mut response = warp::http::Response::new(body).into_response();
-    *response.status_mut() = warp::http::StatusCode::from_u16(status).expect("statuses written here are valid");
+    *response.status_mut() =
+        warp::http::StatusCode::from_u16(status).expect("statuses written here are valid");
     response
 }
 

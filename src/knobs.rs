@@ -69,7 +69,9 @@ impl Source {
 }
 
 async fn read_file(file: &Path) -> Result<String, String> {
-    let text = tokio::fs::read_to_string(file).await.map_err(|error| format!("KNOBS_FILE cannot be read: {error}"))?;
+    let text = tokio::fs::read_to_string(file)
+        .await
+        .map_err(|error| format!("KNOBS_FILE cannot be read: {error}"))?;
     if text.len() > FILE_BYTES_MAX {
         return Err(format!("KNOBS_FILE has {} bytes; {FILE_BYTES_MAX} is the most", text.len()));
     }
@@ -93,7 +95,9 @@ pub fn parse(text: &str) -> Result<Knobs, Vec<String>> {
         max_replicas: reader.small("max-aca-replicas", 1_000).unwrap_or(default.max_replicas),
         min_replicas: reader.small("min-aca-replicas", 1_000).unwrap_or(default.min_replicas),
         max_nodes: reader.small("max-batch-nodes", 10_000).unwrap_or(default.max_nodes),
-        max_dedicated_nodes: reader.small("max-dedicated-nodes", 10_000).unwrap_or(default.max_dedicated_nodes),
+        max_dedicated_nodes: reader
+            .small("max-dedicated-nodes", 10_000)
+            .unwrap_or(default.max_dedicated_nodes),
         model_version: reader.word("model-version").unwrap_or(default.model_version),
         gpu_memory_limit_mib: reader
             .count("gpu-memory-limit", 1, 1 << 24)
@@ -189,7 +193,8 @@ mod tests {
 
     #[test]
     fn numbers_may_come_as_text() {
-        let knobs = parse(r#"{"realtime-threshold-ms":"1500","batch-cost-threshold":0.25,"max-usd-per-hour":"3"}"#);
+        let knobs =
+            parse(r#"{"realtime-threshold-ms":"1500","batch-cost-threshold":0.25,"max-usd-per-hour":"3"}"#);
         let knobs = knobs.unwrap();
         assert_eq!(knobs.realtime_threshold, Millis(1_500));
         assert_eq!(knobs.batch_cost_threshold, MicroUsd(250_000));
@@ -203,7 +208,8 @@ mod tests {
                 "max-replicas":3,"min-aca-replicas":5,"max-aca-replicas":4,"retention-days":null}"#,
         )
         .unwrap_err();
-        let wrong = ["realtime-threshold-ms", "batch-cost", "rescue-share", "autoscale-mode", "retention-days"];
+        let wrong =
+            ["realtime-threshold-ms", "batch-cost", "rescue-share", "autoscale-mode", "retention-days"];
         assert_eq!(problems.len(), wrong.len() + 2, "{problems:?}");
         for name in wrong.into_iter().chain(["max-replicas is no knob", "above max-aca-replicas"]) {
             assert!(problems.iter().any(|problem| problem.contains(name)), "{name} in {problems:?}");

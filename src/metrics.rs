@@ -3,17 +3,17 @@
 //! with its request, so no count can leak.
 
 mod backend;
-mod limits;
+mod publish;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock};
 
+use policy::admit::{self, Ask, Limited, Limits};
 use policy::reason::Code;
 use policy::units::{MicroUsd, UnixMs};
 
 pub use backend::{Backend, Observed, UnderWay};
-pub use limits::Usage;
 
 use crate::catalogue::Catalogue;
 
@@ -21,12 +21,13 @@ use crate::catalogue::Catalogue;
 #[derive(Debug)]
 pub struct Metrics {
     backends: RwLock<HashMap<String, Arc<Backend>>>,
-    usage: Mutex<HashMap<String, Arc<Usage>>>,
+    usage: Mutex<HashMap<String, admit::Usage>>,
     by_status: [AtomicU64; 6],
     by_reason: Vec<AtomicU64>,
     retries: AtomicU64,
     marked_repeats: AtomicU64,
     spend: Mutex<Spend>,
+    published: Mutex<Totals>,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +62,7 @@ impl Default for Metrics {
             retries: AtomicU64::new(0),
             marked_repeats: AtomicU64::new(0),
             spend: Mutex::default(),
+            published: Mutex::default(),
         }
     }
 }
@@ -75,13 +77,19 @@ impl Metrics {
         })
     }
 
-    /// What a tenant used of its limits.
-    pub fn usage(&self, tenant: &str) -> Arc<Usage> {
+    /// Books a request on what its tenant used.
+    ///
+    /// # Errors
+    /// [`Limited`] when a limit is reached.
+    pub fn let_in(&self, tenant: &str, limits: &Limits, ask: &Ask, now: UnixMs) -> Result<(), Limited> {
         let mut usage = self.usage.lock().expect("no holder of this lock panics");
-        if let Some(known) = usage.get(tenant) {
-            return Arc::clone(known);
+        if let Some(used) = usage.get_mut(tenant) {
+            *used = admit::admit(limits, used, ask, now)?;
+        } else {
+            let used = admit::admit(limits, &admit::Usage::default(), ask, now)?;
+            usage.insert(tenant.to_owned(), used);
         }
-        Arc::clone(usage.entry(tenant.to_owned()).or_default())
+        Ok(())
     }
 
     /// Forgets backends and tenants that the catalogue no longer names: the maps stay bounded by it.

@@ -306,7 +306,10 @@ impl Reader {
         };
         match url.scheme() {
             "file" if self.text(name::INSTANCE).is_some() => {
-                self.problem(name::BLOB_URL, "is a folder, which instances in Azure do not share; give a container");
+                self.problem(
+                    name::BLOB_URL,
+                    "is a folder, which instances in Azure do not share; give a container",
+                );
                 None
             }
             "file" => match url.to_file_path() {
@@ -316,7 +319,9 @@ impl Reader {
                     None
                 }
             },
-            "https" => Some(Blobs::Container { url: Secret(text.to_owned()), key: account.and_then(|a| a.key) }),
+            "https" => {
+                Some(Blobs::Container { url: Secret(text.to_owned()), key: account.and_then(|a| a.key) })
+            }
             "http" if is_loopback(&url) => {
                 Some(Blobs::Container { url: Secret(text.to_owned()), key: account.and_then(|a| a.key) })
             }
@@ -363,7 +368,8 @@ impl Reader {
             }
         };
         if clock.is_scaled() {
-            let far = |setting| format!("time may run faster on one machine only, and {setting} is elsewhere");
+            let far =
+                |setting| format!("time may run faster on one machine only, and {setting} is elsewhere");
             if matches!(blobs, Some(Blobs::Container { url, .. }) if !text_is_loopback(url.reveal())) {
                 self.problem(clock::SPEED_SETTING, far(name::BLOB_URL));
             }
@@ -474,7 +480,10 @@ mod tests {
     fn every_problem_is_reported_in_the_order_of_the_table() {
         let problems = read(&[("SWITCHYARD_SPEED", "2"), ("ACA_ENDPOINT", "nonsense")], None).unwrap_err();
         let names: Vec<&str> = problems.iter().map(|problem| problem.setting).collect();
-        assert_eq!(names, [name::PORT, name::BLOB_URL, name::KNOBS_FILE, name::ACA_ENDPOINT, clock::SPEED_SETTING]);
+        assert_eq!(
+            names,
+            [name::PORT, name::BLOB_URL, name::KNOBS_FILE, name::ACA_ENDPOINT, clock::SPEED_SETTING]
+        );
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::trace::{
-    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
-    TracerProvider,
+    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
+    Tracer, TracerProvider,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_application_insights::Exporter;
@@ -45,12 +45,21 @@ struct Providers {
 /// # Errors
 /// When the filter does not parse.
 pub fn log_to_stdout(filter: &str) -> Result<(), String> {
-    let quiet = ["hyper=warn", "hyper_util=warn", "reqwest=warn", "h2=warn", "opentelemetry=warn", "opentelemetry_sdk=warn"];
-    let mut filter = EnvFilter::try_new(filter).map_err(|error| format!("SWITCHYARD_LOG is no filter: {error}"))?;
+    let quiet = [
+        "hyper=warn",
+        "hyper_util=warn",
+        "reqwest=warn",
+        "h2=warn",
+        "opentelemetry=warn",
+        "opentelemetry_sdk=warn",
+    ];
+    let mut filter =
+        EnvFilter::try_new(filter).map_err(|error| format!("SWITCHYARD_LOG is no filter: {error}"))?;
     for directive in quiet {
         filter = filter.add_directive(directive.parse().expect("directives written here parse"));
     }
-    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    let lines =
+        tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
     // A second start in one process (tests) keeps the first.
     let _ = lines.with_env_filter(filter).with_writer(std::io::stdout).try_init();
     Ok(())
@@ -90,7 +99,8 @@ impl Telemetry {
     pub fn request(&self, method: &str, path: &str, traceparent: Option<&str>) -> Span {
         let Some(providers) = &self.0 else { return Span::default() };
         let parent = traceparent.and_then(parse_traceparent);
-        let parent = parent.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
+        let parent =
+            parent.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
         let span = providers
             .tracer
             .span_builder(format!("{method} {path}"))
@@ -204,7 +214,7 @@ fn parse_traceparent(text: &str) -> Option<SpanContext> {
 
 /// Sends the exporter's requests. The exporter runs on threads of its own without a runtime, and
 /// turns every `http` of a connection string into `https`: on loopback that is undone.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sender {
     client: reqwest::Client,
     runtime: tokio::runtime::Handle,
@@ -215,7 +225,9 @@ impl HttpClient for Sender {
         &'a self,
         request: opentelemetry_http::Request<Bytes>,
     ) -> Pin<
-        Box<dyn Future<Output = Result<opentelemetry_http::Response<Bytes>, HttpError>> + Send + 'async_trait>,
+        Box<
+            dyn Future<Output = Result<opentelemetry_http::Response<Bytes>, HttpError>> + Send + 'async_trait,
+        >,
     >
     where
         'a: 'async_trait,

@@ -201,7 +201,10 @@ mod tests {
     #[test]
     fn container_urls_are_taken_apart() {
         let open = |url: &str| {
-            Store::open(&Blobs::Container { url: Secret::new(url.to_owned()), key: Some(Secret::new("a2V5".to_owned())) })
+            Store::open(&Blobs::Container {
+                url: Secret::new(url.to_owned()),
+                key: Some(Secret::new("a2V5".to_owned())),
+            })
         };
         assert!(open("https://acct.blob.core.windows.net/switchyard").is_ok());
         assert!(open("https://acct.blob.core.windows.net/switchyard/prefix?sv=1&sig=abc").is_ok());

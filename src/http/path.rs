@@ -14,14 +14,20 @@ const DECODINGS: usize = 3;
 pub fn segments(path: &str, proxied: bool) -> Result<Vec<String>, Failure> {
     refuse_dots(path)?;
     let rest = path.strip_prefix('/').unwrap_or(path);
-    rest.split('/').map(|segment| if proxied { decode(&undo_proxy(segment)) } else { decode(segment) }).collect()
+    rest.split('/')
+        .map(|segment| if proxied { decode(&undo_proxy(segment)) } else { decode(segment) })
+        .collect()
 }
 
 fn refuse_dots(path: &str) -> Result<(), Failure> {
     let mut seen = path.to_owned();
     for _ in 0..=DECODINGS {
         if seen.split(['/', '\\']).any(|segment| segment == "." || segment == "..") {
-            return Err(Failure::invalid("path", "dot_segment", "the path has `.` or `..` segments; write it without them"));
+            return Err(Failure::invalid(
+                "path",
+                "dot_segment",
+                "the path has `.` or `..` segments; write it without them",
+            ));
         }
         let Some(next) = decoded_bytes(&seen).and_then(|bytes| String::from_utf8(bytes).ok()) else { break };
         if next == seen {
@@ -38,7 +44,8 @@ fn undo_proxy(segment: &str) -> String {
 
 fn decode(segment: &str) -> Result<String, Failure> {
     let wrong = |what| Failure::invalid("path", "invalid_path", format!("the path {what}"));
-    let bytes = decoded_bytes(segment).ok_or_else(|| wrong("has a `%` that two hexadecimal digits do not follow"))?;
+    let bytes =
+        decoded_bytes(segment).ok_or_else(|| wrong("has a `%` that two hexadecimal digits do not follow"))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8"))?;
     if text.chars().any(char::is_control) {
         return Err(wrong("has control characters"));

@@ -36,8 +36,12 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Serves until `stop` resolves, then drains.
-pub async fn serve<A, F>(listener: TcpListener, telemetry: Arc<Telemetry>, answer: A, stop: impl Future<Output = ()>)
-where
+pub async fn serve<A, F>(
+    listener: TcpListener,
+    telemetry: Arc<Telemetry>,
+    answer: A,
+    stop: impl Future<Output = ()>,
+) where
     A: Fn(Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -64,7 +68,10 @@ where
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!(within_s = DRAIN_WITHIN.as_secs(), "requests were still under way when the drain ended");
+        tracing::warn!(
+            within_s = DRAIN_WITHIN.as_secs(),
+            "requests were still under way when the drain ended"
+        );
     }
 }
 
@@ -141,7 +148,11 @@ where
         Ok(response) => response,
         Err(panic) => {
             tracing::error!(request_id = ?id, panic = panic_text(panic.as_ref()), "a request panicked");
-            super::failure(&Failure::new(Kind::Bug, "internal_error", "an error of ours; try again, and report the x-request-id"))
+            super::failure(&Failure::new(
+                Kind::Bug,
+                "internal_error",
+                "an error of ours; try again, and report the x-request-id",
+            ))
         }
     };
     log(&method, &path, &id, began, &response);
@@ -172,7 +183,8 @@ fn log(method: &Method, path: &str, id: &HeaderValue, began: Instant, response: 
 /// unique in this process by counting, and among processes by a random start.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    static START: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| getrandom::u64().unwrap_or_default());
+    static START: std::sync::LazyLock<u64> =
+        std::sync::LazyLock::new(|| getrandom::u64().unwrap_or_default());
     let given = headers.get("x-request-id").filter(|given| {
         let fits = !given.is_empty() && given.len() <= REQUEST_ID_BYTES_MAX;
         fits && given.as_bytes().iter().all(u8::is_ascii_graphic)

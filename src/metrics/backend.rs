@@ -21,7 +21,20 @@ pub struct Backend {
     last_failed_ms: AtomicU64,
     latencies: Mutex<Latencies>,
     breaker: Mutex<Breaker>,
+    turned_away: Mutex<TurnedAway>,
+    planned: AtomicU32,
 }
+
+/// Requests that found no replica, in the current window of time and the one before it.
+#[derive(Debug, Default)]
+struct TurnedAway {
+    window: u64,
+    now: u32,
+    before: u32,
+}
+
+/// A client that was turned away comes back within this: SDKs wait 8 s at most by themselves.
+const TURNED_AWAY_WINDOW_MS: u64 = 10_000;
 
 #[derive(Debug, Default)]
 struct Latencies {
@@ -48,6 +61,8 @@ pub struct Observed {
     pub latency: Option<Spread>,
     /// Whether it may be tried.
     pub breaker: breaker::State,
+    /// Replicas that the scaler was told to have.
+    pub planned: u32,
 }
 
 /// A try that is under way; counted until it is dropped.
@@ -58,13 +73,36 @@ pub struct UnderWay {
 }
 
 impl Backend {
-    /// Begins a try.
-    pub fn begin(self: &Arc<Backend>, now: UnixMs) -> UnderWay {
+    /// Begins a try; none when the breaker does not let it pass.
+    pub fn begin(self: &Arc<Backend>, now: UnixMs) -> Option<UnderWay> {
+        if !self.breaker.lock().expect("no holder of this lock panics").acquire(now) {
+            return None;
+        }
         self.in_flight.fetch_add(1, Relaxed);
         self.sent.fetch_add(1, Relaxed);
         self.last_used_ms.store(now.0, Relaxed);
-        self.breaker.lock().expect("no holder of this lock panics").begin(now);
-        UnderWay { backend: Arc::clone(self), settled: false }
+        Some(UnderWay { backend: Arc::clone(self), settled: false })
+    }
+
+    /// Counts a request that found no replica: demand that nothing in flight shows.
+    pub fn turn_away(&self, now: UnixMs) {
+        self.last_used_ms.store(now.0, Relaxed);
+        let mut turned_away = self.turned_away.lock().expect("no holder of this lock panics");
+        turned_away.turn(now);
+        turned_away.now = turned_away.now.saturating_add(1);
+    }
+
+    /// Requests that lately found no replica: the larger of this window and the one before, because
+    /// the same clients come back.
+    pub fn turned_away(&self, now: UnixMs) -> u32 {
+        let mut turned_away = self.turned_away.lock().expect("no holder of this lock panics");
+        turned_away.turn(now);
+        turned_away.now.max(turned_away.before)
+    }
+
+    /// Keeps how many replicas the scaler was told to have.
+    pub fn plan(&self, replicas: u32) {
+        self.planned.store(replicas, Relaxed);
     }
 
     /// One look at everything.
@@ -79,6 +117,7 @@ impl Backend {
             last_failed: instant(&self.last_failed_ms),
             latency: self.latencies.lock().expect("no holder of this lock panics").spread(),
             breaker: self.breaker.lock().expect("no holder of this lock panics").state(now),
+            planned: self.planned.load(Relaxed),
         }
     }
 
@@ -91,6 +130,7 @@ impl Backend {
             last_good: instant(&self.last_good_ms),
             last_failed: instant(&self.last_failed_ms),
             breaker: self.breaker.lock().expect("no holder of this lock panics").state(now),
+            planned: self.planned.load(Relaxed),
             ..Observed::default()
         }
     }
@@ -119,7 +159,7 @@ impl UnderWay {
         self.settled = true;
         self.backend.failed.fetch_add(1, Relaxed);
         self.backend.last_failed_ms.store(now.0, Relaxed);
-        self.backend.breaker.lock().expect("no holder of this lock panics").failed(now, failure);
+        self.backend.breaker.lock().expect("no holder of this lock panics").failed(failure, now);
     }
 }
 
@@ -128,6 +168,16 @@ impl Drop for UnderWay {
         self.backend.in_flight.fetch_sub(1, Relaxed);
         if !self.settled {
             self.backend.breaker.lock().expect("no holder of this lock panics").abandoned();
+        }
+    }
+}
+
+impl TurnedAway {
+    fn turn(&mut self, now: UnixMs) {
+        let window = now.0 / TURNED_AWAY_WINDOW_MS;
+        if window != self.window {
+            let before = if window == self.window + 1 { self.now } else { 0 };
+            *self = TurnedAway { window, now: 0, before };
         }
     }
 }
@@ -161,17 +211,29 @@ mod tests {
     #[test]
     fn what_is_under_way_is_counted_until_it_is_dropped() {
         let backend = Arc::new(Backend::default());
-        let mut good = backend.begin(UnixMs(1));
+        let mut good = backend.begin(UnixMs(1)).unwrap();
         good.answered(UnixMs(4), Millis(3));
-        let abandoned = backend.begin(UnixMs(2));
-        let mut bad = backend.begin(UnixMs(3));
+        let abandoned = backend.begin(UnixMs(2)).unwrap();
+        let mut bad = backend.begin(UnixMs(3)).unwrap();
         bad.failed(UnixMs(5), Failure::Unreachable);
         assert_eq!(backend.observed(UnixMs(6)).in_flight, 3);
         drop((good, abandoned, bad));
         let seen = backend.observed(UnixMs(6));
         assert_eq!((seen.in_flight, seen.sent, seen.failed), (0, 3, 1));
-        assert_eq!((seen.last_used, seen.last_good, seen.last_failed), (Some(UnixMs(3)), Some(UnixMs(4)), Some(UnixMs(5))));
+        assert_eq!(
+            (seen.last_used, seen.last_good, seen.last_failed),
+            (Some(UnixMs(3)), Some(UnixMs(4)), Some(UnixMs(5)))
+        );
         assert_eq!(seen.latency, Some(Spread { p50: Millis(3), p95: Millis(3) }));
+    }
+
+    #[test]
+    fn those_turned_away_count_for_two_windows() {
+        let backend = Backend::default();
+        (0..3).for_each(|_| backend.turn_away(UnixMs(1)));
+        assert_eq!(backend.turned_away(UnixMs(2)), 3);
+        assert_eq!(backend.turned_away(UnixMs(TURNED_AWAY_WINDOW_MS)), 3);
+        assert_eq!(backend.turned_away(UnixMs(3 * TURNED_AWAY_WINDOW_MS)), 0);
     }
 
     #[test]

@@ -34,9 +34,7 @@ impl Envelope {
 /// other string stands for itself; bare numbers, objects and lists are their JSON text.
 fn message_text(value: &Value) -> String {
     match value {
-        Value::String(encoded) => {
-            serde_json::from_str::<String>(encoded).unwrap_or_else(|_| encoded.clone())
-        }
+        Value::String(encoded) => serde_json::from_str::<String>(encoded).unwrap_or_else(|_| encoded.clone()),
         bare => bare.to_string(),
     }
 }

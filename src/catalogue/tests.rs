@@ -1,5 +1,7 @@
 //! A catalogue is taken whole or refused with every problem.
 
+use policy::units::MicroUsd;
+
 use super::*;
 use crate::settings::Settings;
 
