@@ -177,10 +177,9 @@ async fn upstream() -> String {
     );
     let route = warp::body::bytes()
         .map(move |_| warp::reply::with_header(answer.clone(), "content-type", "application/json"));
-    let server = warp::serve(route).bind(([127, 0, 0, 1], 0)).await;
-    let address = server.local_addr();
-    tokio::spawn(server.run());
-    format!("http://{address}")
+    let (listener, url) = any_port().await;
+    tokio::spawn(warp::serve(route).incoming(listener).run());
+    url
 }
 
 /// The do-nothing forwarder: every request to the upstream, every answer back, both streamed.
@@ -194,9 +193,15 @@ async fn forwarder(upstream: String) {
             let request = client.request(method, format!("{upstream}{}", path.as_str()));
             async move { forward(request, headers, body).await.map_err(|_| warp::reject()) }
         });
-    let server = warp::serve(route).bind(([127, 0, 0, 1], 0)).await;
-    println!("listening on http://{}", server.local_addr());
-    server.run().await;
+    let (listener, url) = any_port().await;
+    println!("listening on {url}");
+    warp::serve(route).incoming(listener).run().await;
+}
+
+async fn any_port() -> (tokio::net::TcpListener, String) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("a bound port"));
+    (listener, url)
 }
 
 async fn forward(

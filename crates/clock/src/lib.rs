@@ -65,6 +65,12 @@ impl Clock {
         }
     }
 
+    /// The settings that give another process this clock; none for [`Clock::REAL`].
+    pub fn settings(&self) -> Option<[(&'static str, String); 2]> {
+        let pair = [(EPOCH_SETTING, self.epoch_ms.to_string()), (SPEED_SETTING, self.speed.to_string())];
+        self.is_scaled().then_some(pair)
+    }
+
     /// Whether time is scaled at all.
     pub fn is_scaled(&self) -> bool {
         self.speed != 1.0
@@ -124,7 +130,13 @@ mod tests {
             )
         };
         assert_eq!(read(None, None), Ok(Clock::REAL));
-        assert!(read(Some("5"), Some("60")).unwrap().is_scaled());
+        let scaled = read(Some("5"), Some("60")).unwrap();
+        assert!(scaled.is_scaled());
+        assert_eq!(
+            scaled.settings().unwrap(),
+            [(EPOCH_SETTING, "5".to_owned()), (SPEED_SETTING, "60".to_owned())]
+        );
+        assert_eq!(Clock::REAL.settings(), None);
         for (epoch, speed) in
             [(Some("5"), None), (None, Some("2")), (Some("x"), Some("2")), (Some("5"), Some("0.5"))]
         {

@@ -57,7 +57,15 @@ impl Server {
 
     /// Finishes the answers under way, for [`DRAIN_LIMIT`] at most.
     pub(crate) async fn stop(mut self) {
+        self.close().await;
+    }
+
+    /// As [`Server::stop`], for owners that have a `Drop` of their own.
+    pub(crate) async fn close(&mut self) {
         self.stop.cancel();
+        if self.task.is_finished() {
+            return;
+        }
         if let Err(panic) = (&mut self.task).await {
             tracing::error!(%panic, "a stand-in's accept loop panicked");
         }

@@ -1,1 +1,65 @@
 //! The operator's and developer's command.
+//!
+//! - [`cli`]: what can be asked for; `main` parses it and calls [`run`]
+//! - [`up`], [`host`], [`stage`], [`model`]: one command each
+//! - [`demo`]: shows the whole on a real model, and checks it
+//! - [`print`]: the one place that writes to the terminal
+//! - [`place`]: folders and programs that several commands need
+//!
+//! Deliberately absent: reads of the environment (`main` hands them in) and every rule of the
+//! product, which the real handler applies.
+
+pub mod cli;
+pub mod demo;
+pub mod host;
+pub mod model;
+pub mod place;
+pub mod print;
+pub mod stage;
+pub mod up;
+
+use cli::{Cli, Command};
+use place::Place;
+use print::Printer;
+
+/// What went wrong, in one text for the terminal.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+impl Failure {
+    /// Any error, shown by its own text.
+    pub fn of(error: impl std::fmt::Display) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// [`Failure`] with the text for the user.
+pub async fn run(cli: Cli, place: &Place) -> Result<(), Failure> {
+    let printer = Printer::new(cli.command.is_json());
+    match cli.command {
+        Command::Demo(flags) => demo::run(flags, place, &printer).await,
+        Command::Up(flags) => up::run(flags, place, &printer).await,
+        Command::Host(flags) => host::run(flags, place, &printer).await,
+        Command::Stage(flags) => stage::run(flags, place, &printer).await,
+        Command::Model => model::run(place, &printer).await,
+    }
+}
+
+/// Resolves when the user presses ctrl-c or the system asks the process to end.
+pub(crate) async fn asked_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = tokio::signal::ctrl_c() => return,
+            }
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,7 +1,7 @@
 //! Shapes that Switchyard's own processes exchange: serde only, no behaviour beyond decoding.
 //!
 //! - [`envelope`]: what the Functions host posts for queue messages and timer ticks
-//! - [`catalogue`]: `config/catalogue.json`
+//! - [`catalogue`][]: `config/catalogue.json`
 //! - [`openai`]: the part of the OpenAI API that we speak
 
 pub mod catalogue;

@@ -56,8 +56,12 @@ fn fire(router: &Router, name: &str, body: &Bytes) -> Response<Body> {
         Some(scalar) => Some(scalar.to_string()),
     };
     let envelope = match (&function.trigger, text) {
-        (Trigger::Queue { .. }, Some(text)) => queue::manual_envelope(&function, &text),
-        (Trigger::Timer { .. }, Some(_)) => timer::manual_envelope(&function, router.clock.now_ms()),
+        (Trigger::Queue { .. }, Some(text)) => {
+            queue::manual_envelope(&function, &text, router.clock.now_ms())
+        }
+        (Trigger::Timer { .. }, Some(text)) => {
+            timer::manual_envelope(&function, &text, router.clock.now_ms())
+        }
         (Trigger::Http(_), _) | (_, None) => return reply::status(StatusCode::ACCEPTED),
     };
     let invoker = router.invoker.clone();

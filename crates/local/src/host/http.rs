@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio_util::task::TaskTracker;
@@ -68,7 +69,9 @@ impl Router {
         let ping = path.first().is_some_and(|first| first == "host")
             && path.get(1).is_some_and(|next| next == "ping");
         if !ping && !self.passes(AuthLevel::Admin, "", parts) {
-            return reply::status(StatusCode::UNAUTHORIZED);
+            let mut refused = reply::status(StatusCode::UNAUTHORIZED);
+            refused.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
+            return refused;
         }
         match read_whole(body, self.body_bytes_max).await {
             Some(body) => admin::answer(self, &parts.method, path, &body),

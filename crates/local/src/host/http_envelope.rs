@@ -56,17 +56,20 @@ pub(super) fn envelope(
     if !body.is_empty() {
         data["Body"] = json!(body_text(&parts.headers, body));
     }
-    let mut metadata = Map::new();
+    // Members of the body come first, the query and the route override them, and what the host
+    // itself tells gives way to both.
+    let mut metadata = body_members(body);
     for (name, values) in query.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("code")) {
         metadata.insert(name.clone(), double_encoded(&json!(values.last())));
     }
     for (name, value) in values.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         metadata.insert(name.clone(), double_encoded(&json!(value)));
     }
-    metadata.extend(body_members(body));
-    metadata.insert("Query".into(), Value::Object(pairs(false)));
-    metadata.insert("Headers".into(), Value::Object(flat));
-    metadata.insert("sys".into(), sys(&function.name));
+    for (name, value) in [("Query", Value::Object(pairs(false))), ("Headers", Value::Object(flat))] {
+        metadata.entry(name).or_insert(value);
+    }
+    let sys_name = if metadata.contains_key("sys") { "$sys" } else { "sys" };
+    metadata.insert(sys_name.into(), sys(&function.name));
     Envelope { data: Map::from_iter([(http.binding.clone(), data)]), metadata }
 }
 
@@ -135,9 +138,13 @@ pub(super) fn response(function: &Function, answer: &Answer) -> Option<Response<
             _ => None,
         },
         Some(_) => None,
+        None if name == "$return" => Some(reply::status(StatusCode::NO_CONTENT)),
         None => match &answer.return_value {
             Some(Value::String(text)) => Some(plain(text.clone())),
-            _ => Some(plain("{}".to_owned())),
+            Some(value) => {
+                Some(reply::text(StatusCode::OK, "application/json; charset=utf-8", value.to_string()))
+            }
+            None => Some(plain("{}".to_owned())),
         },
     }
 }
@@ -196,11 +203,8 @@ fn set_headers(target: &mut HeaderMap, headers: &Map<String, Value>) -> Option<(
         if seen.contains(&lower) {
             continue;
         }
-        let value = if lower == "content-type" && value == "application/json" {
-            format!("{value}; charset=utf-8")
-        } else {
-            value
-        };
+        let unmarked = lower == "content-type" && !value.to_lowercase().contains("charset");
+        let value = if unmarked { format!("{value}; charset=utf-8") } else { value };
         // The length and the framing are the server's.
         if !matches!(lower.as_str(), "content-length" | "transfer-encoding") {
             let value = value.is_ascii().then(|| HeaderValue::from_str(&value).ok())??;

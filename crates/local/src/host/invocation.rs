@@ -33,9 +33,12 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// A .NET string, number, bool or list travels as a JSON string that itself contains JSON text.
+/// A .NET string, number, bool or list travels as a JSON string that itself contains JSON text,
+/// in which the host escapes the line ends that only Unicode knows.
 pub fn double_encoded(value: &Value) -> Value {
-    Value::String(value.to_string())
+    let text = value.to_string();
+    let line_ends = [('\u{85}', r"\u0085"), ('\u{2028}', r"\u2028"), ('\u{2029}', r"\u2029")];
+    Value::String(line_ends.iter().fold(text, |text, (raw, escaped)| text.replace(*raw, escaped)))
 }
 
 /// Invokes functions by envelope. Clones share the way to the handler.

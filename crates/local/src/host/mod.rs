@@ -7,6 +7,7 @@
 
 mod admin;
 pub mod app;
+mod dotnet;
 mod forward;
 mod http;
 mod http_envelope;
@@ -30,13 +31,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::app::{App, Function, Trigger};
+use self::app::{App, Function, Queues, Trigger};
 use self::http::Router;
-use self::invocation::Invoker;
+use self::invocation::{Envelope, Invoker, Outcome};
 use self::keys::KeyRing;
 use self::link::Link;
 use self::process::{Phase, Supervisor};
@@ -140,7 +143,12 @@ pub async fn run_app(
     let router = Arc::new(router(&app, &options, link)?);
     let serving = router.clone();
     let server = loopback::Server::start(options.listener, move |request| serving.clone().answer(request))?;
-    let triggers = start_triggers(&router, &options.settings, &stopping);
+    let monitor = match &options.keys {
+        Keys::Off => timer::Monitor::in_memory(),
+        Keys::KeptIn(folder) => timer::Monitor::Folder(folder.join("timers")),
+    };
+    let polling = stopping.child_token();
+    let triggers = start_triggers(&router, &app.queues, &monitor, &polling);
 
     let supervised = async {
         match handler {
@@ -159,9 +167,11 @@ pub async fn run_app(
     };
     let stop_gently = async {
         stop.await;
+        polling.cancel();
         triggers.close();
         router.running.close();
-        if tokio::time::timeout(STOP_PATIENCE, router.running.wait()).await.is_err() {
+        let finished = async { tokio::join!(triggers.wait(), router.running.wait()) };
+        if tokio::time::timeout(STOP_PATIENCE, finished).await.is_err() {
             tracing::warn!("invocations were still running when the host ended");
         }
         stopping.cancel();
@@ -173,6 +183,7 @@ pub async fn run_app(
     };
     stopping.cancel();
     server.stop().await;
+    triggers.close();
     triggers.wait().await;
     Ok(ending)
 }
@@ -208,20 +219,63 @@ fn router(app: &Arc<App>, options: &Options, link: Link) -> Result<Router, Start
 /// Starts the loops of queue and timer triggers; a trigger that cannot run is in error alone.
 fn start_triggers(
     router: &Arc<Router>,
-    _settings: &[(String, String)],
-    _stop: &CancellationToken,
+    settings: &Queues,
+    monitor: &timer::Monitor,
+    stop: &CancellationToken,
 ) -> TaskTracker {
     let triggers = TaskTracker::new();
     for function in &router.functions {
-        match &function.trigger {
-            Trigger::Http(_) => {}
-            Trigger::Queue { .. } => start_queue(&triggers, router, function),
-            Trigger::Timer { .. } => start_timer(&triggers, router, function),
+        let started = match &function.trigger {
+            Trigger::Http(_) => Ok(()),
+            Trigger::Queue { .. } => start_queue(&triggers, router, function, settings, stop),
+            Trigger::Timer { .. } => start_timer(&triggers, router, function, monitor, stop),
+        };
+        if let Err(why) = started {
+            tracing::error!(function = function.name, why, "function is in error");
         }
     }
     triggers
 }
 
-fn start_queue(_triggers: &TaskTracker, _router: &Arc<Router>, _function: &Arc<Function>) {}
+fn start_queue(
+    triggers: &TaskTracker,
+    router: &Arc<Router>,
+    function: &Arc<Function>,
+    settings: &Queues,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let Trigger::Queue { queue_name, connection, .. } = &function.trigger else { return Ok(()) };
+    let queue = router.invoker.storage.account(connection.as_deref())?.queue(queue_name);
+    let listener = queue::Listener {
+        function: function.clone(),
+        queue,
+        settings: settings.clone(),
+        clock: router.clock,
+    };
+    triggers.spawn(queue::listen(listener, invoke(router, function), stop.clone()));
+    Ok(())
+}
 
-fn start_timer(_triggers: &TaskTracker, _router: &Arc<Router>, _function: &Arc<Function>) {}
+fn start_timer(
+    triggers: &TaskTracker,
+    router: &Arc<Router>,
+    function: &Arc<Function>,
+    monitor: &timer::Monitor,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let timer = timer::Timer::new(function, monitor, router.clock.into())?;
+    triggers.spawn(timer::listen(timer, invoke(router, function), stop.clone()));
+    Ok(())
+}
+
+/// The way from a trigger to its function.
+fn invoke(
+    router: &Arc<Router>,
+    function: &Arc<Function>,
+) -> impl Fn(Envelope) -> BoxFuture<'static, Outcome> + Clone + Send + Sync + use<> {
+    let (invoker, function) = (router.invoker.clone(), function.clone());
+    move |envelope| {
+        let (invoker, function) = (invoker.clone(), function.clone());
+        async move { invoker.invoke(&function, envelope).await }.boxed()
+    }
+}

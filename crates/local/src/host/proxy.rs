@@ -170,7 +170,12 @@ async fn incoming(response: Response<Incoming>) -> Response<Body> {
     // Trailers are lost on the way.
     let rest = stream::unfold(body, |mut body| async {
         match tokio::time::timeout(ACTIVITY_TIMEOUT, body.frame()).await {
-            Ok(Some(frame)) => Some((frame.map_err(Into::into), body)),
+            Ok(Some(Ok(frame))) => Some((Ok(frame), body)),
+            Ok(Some(Err(error))) => {
+                // Pausing once lets the server send what it has before the connection breaks.
+                tokio::task::yield_now().await;
+                Some((Err(error.into()), body))
+            }
             Ok(None) => None,
             Err(late) => Some((Err(late.into()), body)),
         }

@@ -27,7 +27,11 @@ pub(super) fn failed() -> Response<Body> {
 
 /// An answer whose body breaks off at once.
 pub(super) fn broken(head: Parts, error: hyper::Error) -> Response<Body> {
-    let frames = stream::iter([Err::<Frame<Bytes>, _>(error.into())]);
+    // Pausing once lets the server send the head before the connection breaks.
+    let frames = stream::once(async {
+        tokio::task::yield_now().await;
+        Err::<Frame<Bytes>, _>(error.into())
+    });
     Response::from_parts(head, StreamBody::new(frames).boxed_unsync())
 }
 

@@ -29,8 +29,7 @@ impl Target {
     /// What a proxied request asks for: the query as sent; `%2F` has become `%252F`.
     pub(super) fn proxied(&self) -> String {
         let path = encode_path(&self.path, |_| false);
-        // A bare question mark does not survive.
-        match self.query.as_deref().filter(|query| !query.is_empty()) {
+        match self.query.as_deref() {
             Some(query) => format!("{path}?{query}"),
             None => path,
         }
@@ -43,8 +42,8 @@ impl Target {
         });
         let pairs = self.query_values();
         let encoded = |(name, values): &(String, Vec<String>)| {
-            let values: Vec<String> = values.iter().map(|value| encode_data(value)).collect();
-            format!("{}={}", encode_data(name), values.join(","))
+            // Commas within values are not told from those between them.
+            format!("{}={}", encode_data(name), encode_data(&values.join(",")).replace("%2C", ","))
         };
         match pairs.is_empty() {
             true => path,
@@ -64,7 +63,11 @@ impl Target {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode_form(name), decode_form(value));
             match found.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
-                Some((_, values)) => values.push(value),
+                // The last spelling of a name is the one that is told.
+                Some((known, values)) => {
+                    *known = name;
+                    values.push(value);
+                }
                 None => found.push((name, vec![value])),
             }
         }

@@ -1,1 +1,0 @@
-//! All stand-ins together.

@@ -1,0 +1,346 @@
+//! All stand-ins together, around the real handler and real replicas.
+//!
+//! [`Stack::start`] is used by `up`, `demo` and the tests of the whole. Nothing listens outside
+//! loopback, everything lies in one state folder, and [`Stack::stop`] leaves no process behind.
+//!
+//! - [`keys`]: the development keys
+//! - `catalogue`: models, backend and tenant that the handler reads
+//! - `platform`: app settings, and the host that is started again when it ends
+//! - `processes`: who runs, so that the next start can end leftovers
+//! - `ready`: the file that tells others where everything is
+
+mod catalogue;
+pub mod keys;
+mod platform;
+mod processes;
+mod ready;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Clock;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use catalogue::{BACKEND, MODEL};
+pub use ready::Ready;
+
+use crate::cargo::Programs;
+use crate::host;
+use crate::queue::client::Account;
+use crate::realtime::scale::Limits;
+use crate::realtime::{self, Bounds, Follow, Front, Launch};
+use crate::stage::{self, Source};
+use crate::telemetry::Receiver;
+use crate::{loopback, queue};
+use catalogue::ModelFacts;
+use keys::Keys;
+
+/// The queue whose messages ring for a look at a job.
+pub const DOORBELL_QUEUE: &str = "batch-inference-queue";
+/// Where the host puts messages that failed too often, and where DeadLetter records them.
+const OTHER_QUEUES: [&str; 2] = ["batch-inference-queue-poison", "batch-inference-dlq"];
+/// Container Apps polls every 30 s; nobody wants to wait for that at a desk.
+const POLL_REPLICAS_EVERY: Duration = Duration::from_secs(2);
+/// Container Apps' default is 300 s.
+const COOLDOWN: Duration = Duration::from_secs(60);
+/// Held requests per front: more than any test sends on purpose.
+const HELD_REQUESTS: usize = 64;
+/// Longer than a usual local cold start, shorter than a client's patience.
+const HOLD: Duration = Duration::from_secs(10);
+
+/// What a stack is made of.
+pub struct Options {
+    /// The handler and the server.
+    pub programs: Programs,
+    /// The folder with `host.json` and `functions/`.
+    pub source: PathBuf,
+    /// The model's folder.
+    pub model: PathBuf,
+    /// Where everything is kept; made if need be.
+    pub state: PathBuf,
+    /// Where clients are answered; 0 takes any free port.
+    pub port: u16,
+    /// Replicas at most.
+    pub replicas: u32,
+    /// Extra delay before a replica's process is started.
+    pub cold_start: Duration,
+    /// Further arguments of the inference server.
+    pub server_arguments: Vec<String>,
+    /// Told to handler, host, queue and front.
+    pub clock: Clock,
+    /// Written when the stack is ready, and again when its processes change.
+    pub ready_file: Option<PathBuf>,
+}
+
+/// Why a stack did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody listens there already.
+    #[error("port {0} is taken; stop what listens there or choose another by --port (0 takes any free one)")]
+    PortTaken(u16),
+    /// The state folder is in use.
+    #[error("a stack with state folder {state} is running (pid {pid}); stop it or choose another by --state")]
+    Running {
+        /// The folder.
+        state: PathBuf,
+        /// The other stack's process.
+        pid: u32,
+    },
+    /// The folder for the host could not be staged.
+    #[error(transparent)]
+    Stage(#[from] stage::Error),
+    /// The host refused the folder.
+    #[error(transparent)]
+    Host(#[from] host::StartError),
+    /// The host ended before the handler answered.
+    #[error("the host ended before the handler was ready; its log says why")]
+    HostEnded,
+    /// The handler runs and does not answer well.
+    #[error("the handler was not ready within {} s; last answer: {last}", platform::READY_LIMIT.as_secs())]
+    NotReady {
+        /// What it said.
+        last: String,
+    },
+    /// The queue stand-in refused.
+    #[error("the queue stand-in failed: {0}")]
+    Queue(#[from] queue::client::Error),
+    /// Disk or network of this machine.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+fn io(what: &'static str) -> impl Fn(std::io::Error) -> Error {
+    move |error| Error::Io { what, error }
+}
+
+/// A running stack.
+pub struct Stack {
+    ready: Ready,
+    telemetry: Receiver,
+    front: Arc<Front>,
+    queue: queue::Server,
+    host: JoinHandle<Result<(), host::StartError>>,
+    record: JoinHandle<()>,
+    stop: CancellationToken,
+    files: Files,
+}
+
+/// Where things lie in the state folder.
+#[derive(Clone)]
+struct Files {
+    app: PathBuf,
+    blobs: PathBuf,
+    keys: PathBuf,
+    knobs: PathBuf,
+    processes: PathBuf,
+    ready: Option<PathBuf>,
+}
+
+impl Stack {
+    /// Starts everything and returns when the handler answers.
+    ///
+    /// # Errors
+    /// [`Error`]; whatever had started by then has ended.
+    pub async fn start(options: Options) -> Result<Stack, Error> {
+        let files = Files::of(&options)?;
+        if let Err(pid) = processes::end_leftovers(&files.processes).await {
+            return Err(Error::Running { state: options.state, pid });
+        }
+        let listener = bind(options.port)?;
+        files.prepare()?;
+        let keys = Keys::kept_in(&files.keys).map_err(io("cannot keep the development keys"))?;
+        let base = local_url(&listener)?;
+
+        let any = || loopback::any_port().map_err(io("no free port"));
+        let queue = queue::Server::start(any()?, options.clock).map_err(io("the queue stand-in"))?;
+        let telemetry = Receiver::start(any()?).map_err(io("the telemetry receiver"))?;
+        let front = Arc::new(start_front(&options, any()?, &base, &keys)?);
+        let (_, _) = tokio::try_join!(
+            prepare_app(&options, &files, front.url(), keys.clone()),
+            create_queues(queue.connection_string()),
+        )?;
+
+        let ready = Ready::new(&base, &keys, &files, (&front, &queue, &telemetry));
+        let settings = platform::app_settings(options.clock, &files, &ready, (&queue, &telemetry));
+        let stop = CancellationToken::new();
+        let run = platform::HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
+        // A start that fails from here on must not leave the host running.
+        let guard = stop.clone().drop_guard();
+        let mut host = tokio::spawn(run.keep(queue.connection_string(), stop.clone()));
+        platform::await_handler(&base, &mut host).await?;
+        let watched = (Arc::clone(&front), files.clone(), ready.clone());
+        let record = tokio::spawn(keep_record(watched, stop.clone()));
+        let stack = Stack { ready, telemetry, front, queue, host, record, stop, files };
+        stack.write_ready()?;
+        guard.disarm();
+        Ok(stack)
+    }
+
+    /// Addresses and keys, and the processes of this moment.
+    pub fn ready(&self) -> Ready {
+        self.ready.with_pids(&self.front)
+    }
+
+    /// What the handler has told Application Insights.
+    pub fn telemetry(&self) -> &Receiver {
+        &self.telemetry
+    }
+
+    /// The front before the replicas.
+    pub fn front(&self) -> &Front {
+        &self.front
+    }
+
+    fn write_ready(&self) -> Result<(), Error> {
+        record(&self.front, &self.files, &self.ready).map_err(io("cannot write the ready file"))
+    }
+
+    /// Ends the host and its handler, then the replicas, then the rest.
+    pub async fn stop(self) {
+        let Stack { telemetry, front, queue, host, record, stop, files, .. } = self;
+        stop.cancel();
+        for task in [tokio::spawn(async move { drop(host.await) }), record] {
+            if let Err(panic) = task.await {
+                tracing::error!(%panic, "a task of the stack panicked");
+            }
+        }
+        match Arc::try_unwrap(front) {
+            Ok(front) => front.stop().await,
+            Err(_) => tracing::error!("somebody still holds the front"),
+        }
+        queue.stop().await;
+        telemetry.stop().await;
+        let _ = std::fs::remove_file(&files.processes);
+        if let Some(file) = &files.ready {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+impl Files {
+    fn of(options: &Options) -> Result<Files, Error> {
+        let state = std::path::absolute(&options.state).map_err(io("the state folder"))?;
+        Ok(Files {
+            app: state.join("app"),
+            blobs: state.join("blobs"),
+            keys: state.join("keys.json"),
+            knobs: state.join("knobs.json"),
+            processes: state.join("processes.json"),
+            ready: options.ready_file.clone(),
+        })
+    }
+
+    fn prepare(&self) -> Result<(), Error> {
+        std::fs::create_dir_all(self.blobs.join("config")).map_err(io("cannot make the state folder"))?;
+        if self.knobs.exists() {
+            return Ok(());
+        }
+        write_whole(&self.knobs, b"{}\n").map_err(io("cannot write the knobs"))
+    }
+}
+
+fn bind(port: u16) -> Result<std::net::TcpListener, Error> {
+    match std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)) {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(Error::PortTaken(port)),
+        Err(error) => Err(Error::Io { what: "cannot listen on loopback", error }),
+    }
+}
+
+fn local_url(listener: &std::net::TcpListener) -> Result<String, Error> {
+    let address = listener.local_addr().map_err(io("cannot listen on loopback"))?;
+    Ok(format!("http://{address}"))
+}
+
+fn start_front(
+    options: &Options,
+    listener: std::net::TcpListener,
+    base: &str,
+    keys: &Keys,
+) -> Result<Front, Error> {
+    let mut arguments = vec!["--model".to_owned(), options.model.display().to_string()];
+    arguments
+        .extend(["--listen", "127.0.0.1:0", "--exit-with-parent", "--model-name", MODEL].map(str::to_owned));
+    arguments.extend(catalogue::ALIASES.iter().flat_map(|alias| ["--alias".to_owned(), (*alias).to_owned()]));
+    arguments.extend(options.server_arguments.iter().cloned());
+    let settings = platform::clock_settings(options.clock);
+    let front = realtime::Options {
+        listener,
+        launch: Launch::Command { program: options.programs.server.clone(), arguments, settings },
+        limits: Limits { min: 0, max: options.replicas, cooldown: COOLDOWN },
+        bounds: Bounds { slots_per_replica: catalogue::SLOTS_PER_REPLICA, held: HELD_REQUESTS, hold: HOLD },
+        cold_start: options.cold_start,
+        follow: Some(Follow {
+            url: format!("{base}/api/status/replicas/{BACKEND}"),
+            key: keys.admin.reveal().to_owned(),
+            every: POLL_REPLICAS_EVERY,
+        }),
+        clock: options.clock,
+    };
+    Front::start(front).map_err(io("the realtime front"))
+}
+
+/// Stages the app and writes the catalogue: file work that need not wait for anything.
+async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys) -> Result<(), Error> {
+    let source = Source { root: options.source.clone(), handler: options.programs.handler.clone() };
+    let (app, blobs, model) = (files.app.clone(), files.blobs.clone(), options.model.clone());
+    let (replicas, cold_start_ms) = (options.replicas, options.cold_start.as_millis() as u64);
+    let work = tokio::task::spawn_blocking(move || {
+        stage::stage(&source, &app)?;
+        let model = ModelFacts::read(&model).map_err(io("cannot read the model"))?;
+        let catalogue = catalogue::catalogue(&model, &front, replicas, cold_start_ms, &keys);
+        let file = blobs.join("config/catalogue.json");
+        write_whole(&file, format!("{catalogue:#}\n").as_bytes()).map_err(io("cannot write the catalogue"))
+    });
+    work.await.expect("staging does not panic")
+}
+
+async fn create_queues(connection_string: String) -> Result<(), Error> {
+    let account = Account::parse(&connection_string)?;
+    for name in [DOORBELL_QUEUE].into_iter().chain(OTHER_QUEUES) {
+        account.queue(name).create().await?;
+    }
+    Ok(())
+}
+
+/// Writes down who runs whenever that changes.
+async fn keep_record((front, files, ready): (Arc<Front>, Files, Ready), stop: CancellationToken) {
+    let mut last = None;
+    let mut look = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = look.tick() => {}
+        }
+        let now = processes::Record::now();
+        if last.as_ref() != Some(&now) {
+            if let Err(error) = record(&front, &files, &ready) {
+                tracing::warn!(%error, "cannot write down the processes of this stack");
+            }
+            last = Some(now);
+        }
+    }
+}
+
+fn record(front: &Front, files: &Files, ready: &Ready) -> std::io::Result<()> {
+    processes::Record::now().write(&files.processes)?;
+    match &files.ready {
+        Some(file) => ready.with_pids(front).write(file),
+        None => Ok(()),
+    }
+}
+
+/// Writes beside and renames, so that a reader sees all of it or nothing.
+fn write_whole(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let part = file.with_extension(format!("part-{}", std::process::id()));
+    keys::create_private(&part)?.write_all(text)?;
+    std::fs::rename(&part, file)
+}

@@ -1,0 +1,87 @@
+//! The ready file: where a stack is, for programs that are not part of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::keys::Keys;
+use super::{Files, processes};
+use crate::queue;
+use crate::realtime::Front;
+use crate::telemetry::Receiver;
+
+/// Addresses, keys and processes of a stack.
+#[derive(Clone, Serialize)]
+pub struct Ready {
+    /// For OpenAI clients: `…/api/v1`.
+    pub base_url: String,
+    /// Tenant `dev`.
+    pub api_key: String,
+    /// For status and operate.
+    pub admin_key: String,
+    /// The Functions host.
+    pub host_url: String,
+    /// The Storage Queue stand-in.
+    pub queue_url: String,
+    /// The Azure Batch stand-in; none yet.
+    pub batch_url: Option<String>,
+    /// `file:///…`.
+    pub blob_url: String,
+    /// The front before the replicas.
+    pub realtime_url: String,
+    /// The Application Insights receiver.
+    pub telemetry_url: String,
+    /// The staged folder.
+    pub app_root: String,
+    /// `handler` and `replica-N`, as they run now.
+    pub pids: BTreeMap<String, u32>,
+}
+
+impl Ready {
+    pub(super) fn new(
+        base: &str,
+        keys: &Keys,
+        files: &Files,
+        (front, queue, telemetry): (&Front, &queue::Server, &Receiver),
+    ) -> Ready {
+        let blobs = url::Url::from_file_path(&files.blobs).expect("the state folder was made absolute");
+        Ready {
+            base_url: format!("{base}/api/v1"),
+            api_key: keys.api.reveal().to_owned(),
+            admin_key: keys.admin.reveal().to_owned(),
+            host_url: base.to_owned(),
+            queue_url: queue.url(),
+            batch_url: None,
+            blob_url: blobs.to_string(),
+            realtime_url: front.url(),
+            telemetry_url: telemetry.url(),
+            app_root: files.app.display().to_string(),
+            pids: BTreeMap::new(),
+        }
+    }
+
+    /// With the processes of this moment.
+    pub(super) fn with_pids(&self, front: &Front) -> Ready {
+        let handler =
+            processes::Record::now().children().iter().find(|child| child.name == "handler").map(|h| h.pid);
+        let replicas = front.replicas();
+        let replicas =
+            replicas.iter().filter_map(|replica| Some((format!("replica-{}", replica.id), replica.pid?)));
+        let pids = handler.map(|pid| ("handler".to_owned(), pid)).into_iter().chain(replicas).collect();
+        Ready { pids, ..self.clone() }
+    }
+
+    pub(super) fn write(&self, file: &Path) -> std::io::Result<()> {
+        super::write_whole(file, &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready")
+            .field("host_url", &self.host_url)
+            .field("pids", &self.pids)
+            .finish_non_exhaustive()
+    }
+}

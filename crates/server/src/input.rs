@@ -1,0 +1,156 @@
+//! The body of `POST /v1/embeddings`, checked field by field.
+//!
+//! The fields are read one by one and not through a derived type, because a caller must be told
+//! which field is wrong and what would be right. Unknown fields are ignored, as the vendor does.
+
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use wire::openai::{EncodingFormat, INPUTS_MAX};
+
+use crate::failure::Failure;
+
+/// A request that makes sense by itself.
+#[derive(Debug, PartialEq)]
+pub struct Request {
+    /// The model's id or alias, as given.
+    pub model: String,
+    /// What to embed.
+    pub inputs: Inputs,
+    /// How vectors are written.
+    pub format: EncodingFormat,
+    /// To how many values vectors are shortened.
+    pub dimensions: Option<usize>,
+}
+
+/// 1 to [`INPUTS_MAX`] inputs, none empty.
+#[derive(Debug, PartialEq)]
+pub enum Inputs {
+    /// Texts.
+    Texts(Vec<String>),
+    /// Token ids.
+    Tokens(Vec<Vec<u32>>),
+}
+
+impl Inputs {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Inputs::Texts(texts) => texts.len(),
+            Inputs::Tokens(lists) => lists.len(),
+        }
+    }
+
+    /// Whether there are none; never true of a checked request.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+type Fields<'a> = HashMap<String, &'a RawValue>;
+
+/// Reads a body.
+///
+/// # Errors
+/// With the first field that is wrong.
+pub fn read(body: &[u8]) -> Result<Request, Failure> {
+    let fields: Fields<'_> = serde_json::from_slice(body).map_err(|error| {
+        Failure::invalid(
+            "body",
+            format!("the body is no JSON object: {error}; send {{\"model\": …, \"input\": …}}"),
+        )
+    })?;
+    Ok(Request {
+        model: model(&fields)?,
+        inputs: inputs(&fields)?,
+        format: format(&fields)?,
+        dimensions: dimensions(&fields)?,
+    })
+}
+
+/// A field that is there and not null.
+fn field<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a str> {
+    fields.get(name).map(|value| value.get()).filter(|value| *value != "null")
+}
+
+fn parse<T: DeserializeOwned>(text: &str, param: &'static str, wanted: &str) -> Result<T, Failure> {
+    serde_json::from_str(text)
+        .map_err(|error| Failure::invalid(param, format!("`{param}` must be {wanted}: {error}")))
+}
+
+fn model(fields: &Fields<'_>) -> Result<String, Failure> {
+    let text = field(fields, "model").ok_or_else(|| {
+        Failure::invalid("model", "`model` is missing; give the id of a model, see GET /v1/models")
+    })?;
+    parse(text, "model", "the id of a model, as text")
+}
+
+fn format(fields: &Fields<'_>) -> Result<EncodingFormat, Failure> {
+    let text = field(fields, "encoding_format");
+    text.map_or(Ok(EncodingFormat::Float), |text| parse(text, "encoding_format", "`float` or `base64`"))
+}
+
+fn dimensions(fields: &Fields<'_>) -> Result<Option<usize>, Failure> {
+    let text = field(fields, "dimensions");
+    text.map(|text| parse(text, "dimensions", "a whole number from 1 to the model's own")).transpose()
+}
+
+fn inputs(fields: &Fields<'_>) -> Result<Inputs, Failure> {
+    const WANTED: &str = "a text, a list of texts, a list of token ids or a list of such lists";
+    let text = field(fields, "input")
+        .ok_or_else(|| Failure::invalid("input", format!("`input` is missing; give {WANTED}")))?;
+    let within = text.strip_prefix('[').map(|rest| rest.trim_start().as_bytes()[0]);
+    // What the first element is decides what all must be, so that the error can say which is not.
+    let inputs = match (text.as_bytes()[0], within) {
+        (b'"', _) => Inputs::Texts(vec![parse(text, "input", "a text")?]),
+        (_, Some(b'"')) => Inputs::Texts(parse(text, "input", "a list of texts alone")?),
+        (_, Some(b'[')) => Inputs::Tokens(parse(text, "input", "a list of lists of token ids alone")?),
+        (_, Some(b'0'..=b'9' | b'-')) => {
+            Inputs::Tokens(vec![parse(text, "input", "a list of token ids alone")?])
+        }
+        (_, Some(b']')) => Inputs::Texts(Vec::new()),
+        _ => return Err(Failure::invalid("input", format!("`input` must be {WANTED}"))),
+    };
+    if !(1..=INPUTS_MAX).contains(&inputs.len()) {
+        let message =
+            format!("`input` has {} inputs; give 1 to {INPUTS_MAX} and split larger requests", inputs.len());
+        return Err(Failure::invalid("input", message));
+    }
+    let empty = match &inputs {
+        Inputs::Texts(texts) => texts.iter().position(String::is_empty),
+        Inputs::Tokens(lists) => lists.iter().position(Vec::is_empty),
+    };
+    match empty {
+        None => Ok(inputs),
+        Some(index) => {
+            Err(Failure::invalid("input", format!("input {index} is empty; leave it out or give it a text")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_shapes_of_input_are_read() {
+        let lists = |lists: &[&[u32]]| Inputs::Tokens(lists.iter().map(|list| list.to_vec()).collect());
+        let texts = |texts: &[&str]| Inputs::Texts(texts.iter().map(|text| (*text).to_owned()).collect());
+        for (input, expected) in [
+            (r#""a""#, texts(&["a"])),
+            (r#"[ "a", "b\n" ]"#, texts(&["a", "b\n"])),
+            ("[1, 2]", lists(&[&[1, 2]])),
+            ("[[1], [2, 3]]", lists(&[&[1], &[2, 3]])),
+        ] {
+            let body = format!(r#"{{"input": {input}, "model": "m", "user": {{}}, "dimensions": null}}"#);
+            let request = Request {
+                model: "m".into(),
+                inputs: expected,
+                format: EncodingFormat::Float,
+                dimensions: None,
+            };
+            assert_eq!(read(body.as_bytes()), Ok(request), "{input}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Where things lie: programs, sources, state and model. Built once from the environment.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clock::Clock;
+use local::cargo::{self, Programs, Source};
+use local::model::{self, Fetch};
+
+use crate::Failure;
+use crate::print::Printer;
+
+/// Names a folder that is used as the model.
+const MODEL_DIR: &str = "SWITCHYARD_MODEL_DIR";
+/// State, keys and the fetched model of a working copy.
+const STATE_FOLDER: &str = ".switchyard";
+
+/// What the environment says.
+pub struct Place {
+    source: Source,
+    model: Option<PathBuf>,
+    clock: Clock,
+    environment: Vec<(String, String)>,
+}
+
+impl Place {
+    /// Reads the settings through `setting`; `environment` is what an app under the host sees.
+    ///
+    /// # Errors
+    /// When the clock's settings are wrong.
+    pub fn find(
+        setting: impl Fn(&str) -> Option<OsString>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Place, Failure> {
+        let text = |name: &str| setting(name).and_then(|value| value.into_string().ok());
+        Ok(Place {
+            source: Source::find(&setting),
+            model: setting(MODEL_DIR).filter(|value| !value.is_empty()).map(PathBuf::from),
+            clock: Clock::from_settings(text).map_err(Failure::of)?,
+            environment,
+        })
+    }
+
+    /// The clock of everything that is started.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The environment of this process.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// The folder with `host.json` and `functions/`: the working copy that this program was built
+    /// from, or the current folder.
+    pub fn root(&self) -> PathBuf {
+        let root = cargo::workspace_root();
+        if root.join("host.json").is_file() { root } else { PathBuf::from(".") }
+    }
+
+    /// Where state is kept unless `--state` says otherwise.
+    pub fn state(&self) -> PathBuf {
+        self.root().join(STATE_FOLDER)
+    }
+
+    /// The handler and the server, built if they may be.
+    pub(crate) async fn programs(&self, no_build: bool, printer: &Printer) -> Result<Programs, Failure> {
+        let beside = Source::find(|_| None);
+        let source = if no_build { &beside } else { &self.source };
+        if matches!(source, Source::Cargo { .. }) {
+            printer.progress("building the programs (minutes the first time, then a moment)");
+        }
+        source.programs().await.map_err(Failure::of)
+    }
+
+    /// The model's folder: the one that was named, else MiniLM, fetched if need be.
+    pub(crate) async fn model(&self, named: Option<PathBuf>, printer: &Printer) -> Result<PathBuf, Failure> {
+        if let Some(folder) = named.or_else(|| self.model.clone()) {
+            return model::given(folder).map_err(Failure::of);
+        }
+        let fetch = Fetch::minilm(self.state().join("model"));
+        fetch.run(&|line| printer.progress(line)).await.map_err(Failure::of)
+    }
+}

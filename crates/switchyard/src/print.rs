@@ -1,0 +1,80 @@
+//! The one place that writes to the terminal: results to standard output, progress to standard
+//! error, so that a pipe gets results alone.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the home of the command's output")]
+
+use serde::Serialize;
+
+/// Writes text for people, or JSON lines for programs.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    is_json: bool,
+}
+
+impl Printer {
+    /// `is_json` keeps text for people away from standard output.
+    pub fn new(is_json: bool) -> Printer {
+        Printer { is_json }
+    }
+
+    /// A line for people.
+    pub fn say(&self, line: &str) {
+        if !self.is_json {
+            println!("{line}");
+        }
+    }
+
+    /// The result itself, whoever reads it.
+    pub fn result(&self, line: &str) {
+        println!("{line}");
+    }
+
+    /// That something takes a while.
+    pub fn progress(&self, line: &str) {
+        eprintln!("  … {line}");
+    }
+
+    /// A line for programs.
+    pub fn record(&self, record: &impl Serialize) {
+        if self.is_json {
+            let line = serde_json::to_string(record).expect("records are plain data");
+            println!("{line}");
+        }
+    }
+
+    /// Rows under a head, each column as wide as its widest cell.
+    pub fn table<const N: usize>(&self, head: [&str; N], rows: &[[String; N]]) {
+        for line in table(head, rows) {
+            self.say(&line);
+        }
+    }
+
+    /// Why the command failed.
+    pub fn failed(why: &str) {
+        eprintln!("switchyard: {why}");
+    }
+}
+
+fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+    let head = head.map(str::to_owned);
+    let all = || std::iter::once(&head).chain(rows);
+    let widths: [usize; N] =
+        std::array::from_fn(|column| all().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let rule = widths.map(|width| "-".repeat(width));
+    std::iter::once(line(&head)).chain([line(&rule)]).chain(rows.iter().map(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a".to_owned(), "1".to_owned()], ["größer".to_owned(), "22".to_owned()]];
+        assert_eq!(table(["what", "n"], &rows), ["what    n", "------  --", "a       1", "größer  22"]);
+    }
+}
