@@ -1,3 +1,8 @@
 //! The one integration binary: house rules, the handler over real HTTP, and the whole stack.
 
+mod handler_envelopes;
+mod handler_input;
+mod handler_life;
+mod handler_realtime;
+mod handler_stage;
 mod tidy;

@@ -1,0 +1,3 @@
+//! What carries decisions out.
+
+pub mod forward;

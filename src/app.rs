@@ -1,0 +1,212 @@
+//! Everything wired together, and the life of the process: bind, load, serve, end.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Clock;
+use policy::units::UnixMs;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::act;
+use crate::catalogue::{self, Catalogue, Holding};
+use crate::facts::{self, Records, Store};
+use crate::failure::{Failure, Kind};
+use crate::http::server;
+use crate::knobs;
+use crate::metrics::Metrics;
+use crate::observe::Views;
+use crate::settings::{Serve, Settings};
+use crate::telemetry::Telemetry;
+use crate::triggers;
+
+mod upkeep;
+
+/// How long the first load may hold up the line that says where the handler listens.
+const FIRST_LOAD_MAX: Duration = Duration::from_secs(5);
+/// How often the parent is looked for.
+const PARENT_EVERY: Duration = Duration::from_secs(1);
+
+/// What triggers work with.
+pub struct App {
+    /// The time.
+    pub clock: Clock,
+    /// What operators tune.
+    pub knobs: knobs::Source,
+    /// Models, backends, tenants.
+    pub catalogue: Holding,
+    /// What this process counted.
+    pub metrics: Metrics,
+    /// What all processes saw together.
+    pub views: Views,
+    /// Blobs.
+    pub store: Store,
+    /// Decisions on their way to the store.
+    pub records: Records,
+    /// Calls backends.
+    pub client: reqwest::Client,
+    /// Spans and metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// Which process this is.
+    pub instance: String,
+    /// How it is reached.
+    pub serve: Serve,
+    /// When it started.
+    pub started: UnixMs,
+    upkeep: upkeep::Sources,
+}
+
+/// How the process came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was asked to, and requests under way were answered.
+    Drained,
+    /// The Functions host is gone.
+    HostGone,
+    /// It could not start.
+    Failed(String),
+}
+
+impl App {
+    /// Now, by the handler's clock.
+    pub fn now(&self) -> UnixMs {
+        UnixMs(self.clock.now_ms())
+    }
+
+    /// The catalogue in force.
+    ///
+    /// # Errors
+    /// 503 while there is none: nobody can be let in without it.
+    pub async fn catalogue(&self) -> Result<Arc<Catalogue>, Failure> {
+        let found = match self.catalogue.now() {
+            Some(catalogue) => Some(catalogue),
+            None => self.catalogue.first().await,
+        };
+        found.ok_or_else(|| {
+            let message =
+                "no catalogue could be read yet; the operator finds the cause at /api/health and in the log";
+            Failure::new(Kind::Unavailable, "no_catalogue", message).retry_after(2_000)
+        })
+    }
+
+    /// Reads knobs, catalogue and view again.
+    pub async fn refresh(&self) {
+        upkeep::refresh(self).await;
+    }
+}
+
+/// Builds the app; calls nothing outside the process yet.
+///
+/// # Errors
+/// What is wrong with a setting.
+pub fn build(settings: Settings) -> Result<(Arc<App>, facts::records::Writer), String> {
+    let store = Store::open(&settings.blobs)?;
+    let client = act::forward::client().map_err(|error| format!("no HTTP client: {error}"))?;
+    let telemetry = match &settings.telemetry {
+        Some(connection) => Telemetry::start(connection, client.clone(), &settings.instance)?,
+        None => Telemetry::default(),
+    };
+    let (records, writer) = facts::records::records(store.clone(), settings.clock, &settings.instance);
+    let context = catalogue::Context {
+        default_backend: settings.default_backend,
+        default_pool: settings.default_pool,
+        secrets: settings.secrets,
+        loopback_only: settings.clock.is_scaled(),
+    };
+    let app = App {
+        clock: settings.clock,
+        knobs: knobs::Source::new(settings.knobs_file),
+        catalogue: Holding::default(),
+        metrics: Metrics::default(),
+        views: Views::default(),
+        store,
+        records,
+        client,
+        telemetry: Arc::new(telemetry),
+        instance: settings.instance,
+        serve: settings.serve,
+        started: UnixMs(settings.clock.now_ms()),
+        upkeep: upkeep::Sources::new(settings.catalogue_file, context),
+    };
+    Ok((Arc::new(app), writer))
+}
+
+/// Runs the process from settings to its end.
+pub async fn run(settings: Settings) -> Ending {
+    // Bound before anything slow, so that the host's first probe finds a listener.
+    let listener = match settings.serve {
+        Serve::UnderHost(port) => TcpListener::bind(("127.0.0.1", port)).await,
+        Serve::Alone(address) => TcpListener::bind(address).await,
+    };
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(error) => return Ending::Failed(format!("cannot listen on {:?}: {error}", settings.serve)),
+    };
+    let (app, writer) = match build(settings) {
+        Ok(built) => built,
+        Err(problem) => return Ending::Failed(problem),
+    };
+    let mut tasks = JoinSet::new();
+    let writer = tokio::spawn(writer.run());
+    tasks.spawn(upkeep::run(Arc::clone(&app)));
+    let ending = match app.serve {
+        Serve::UnderHost(_) => {
+            serve(&app, listener, host_gone()).await;
+            Ending::HostGone
+        }
+        Serve::Alone(_) => {
+            tasks.spawn(announce(Arc::clone(&app), listener.local_addr()));
+            serve(&app, listener, asked_to_end()).await;
+            Ending::Drained
+        }
+    };
+    tasks.shutdown().await;
+    let telemetry = Arc::clone(&app.telemetry);
+    // The last sender of decisions goes with the app; then the writer writes the rest and ends.
+    drop(app);
+    let written = tokio::time::timeout(crate::telemetry::FLUSH_MAX, writer);
+    let _ = tokio::join!(written, telemetry.end());
+    ending
+}
+
+async fn serve(app: &Arc<App>, listener: TcpListener, stop: impl Future<Output = ()>) {
+    let answering = Arc::clone(app);
+    let answer = move |request| triggers::answer(Arc::clone(&answering), request);
+    server::serve(listener, Arc::clone(&app.telemetry), answer, stop).await;
+}
+
+/// Says where the handler listens, once the first load is done or has taken too long.
+#[expect(clippy::print_stdout, reason = "whoever starts the handler alone waits for this line")]
+async fn announce(app: Arc<App>, address: std::io::Result<std::net::SocketAddr>) {
+    let _ = tokio::time::timeout(FIRST_LOAD_MAX, app.catalogue.first()).await;
+    match address {
+        Ok(address) => println!("listening on http://{address}"),
+        Err(error) => tracing::warn!(%error, "listening, but on an address that cannot be told"),
+    }
+}
+
+/// Resolves when the process has another parent than at its start. Never compared with 1: in a
+/// container the host itself may have that number.
+async fn host_gone() {
+    let host = std::os::unix::process::parent_id();
+    while std::os::unix::process::parent_id() == host {
+        tokio::time::sleep(PARENT_EVERY).await;
+    }
+    tracing::warn!("the host is gone; ending");
+}
+
+async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("no signals can be received; ending only by force");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("asked to end; answering what is under way");
+}

@@ -1,0 +1,138 @@
+//! What goes on beside requests: knobs, catalogue and view are re-read, and this process's own
+//! state is written for the others.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::App;
+use crate::catalogue::{self, Context};
+use crate::facts;
+
+/// How often knobs and catalogue are read again.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// Added at random, so that many processes do not read at once.
+const JITTER_MAX_MS: u64 = 5_000;
+/// While no catalogue was ever good, it is looked for this often: nobody is let in without it.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How often state is written; readers ignore it after 60 s.
+const STATE_EVERY: Duration = Duration::from_secs(10);
+
+/// Where the catalogue comes from.
+pub struct Sources {
+    file: Option<PathBuf>,
+    context: Context,
+    etag: Mutex<Option<String>>,
+}
+
+impl Sources {
+    /// From a file if one is named, else from the store.
+    pub fn new(file: Option<PathBuf>, context: Context) -> Sources {
+        Sources { file, context, etag: Mutex::default() }
+    }
+}
+
+/// Runs until it is aborted with the process.
+pub async fn run(app: Arc<App>) {
+    let state = async {
+        loop {
+            sleep(STATE_EVERY).await;
+            write_state(&app).await;
+            app.views.refresh(&app.store).await;
+        }
+    };
+    let refreshing = async {
+        loop {
+            refresh(&app).await;
+            let jitter = getrandom::u64().unwrap_or_default() % JITTER_MAX_MS;
+            let pause = match app.catalogue.now() {
+                Some(_) => REFRESH_EVERY + Duration::from_millis(jitter),
+                None => RETRY_EVERY,
+            };
+            sleep(pause).await;
+        }
+    };
+    tokio::join!(state, refreshing);
+}
+
+/// Reads knobs, catalogue and view.
+pub async fn refresh(app: &App) {
+    let knobs = async {
+        if let Err(problem) = app.knobs.refresh(app.clock.now_ms()).await {
+            tracing::error!(problem, "knobs refused; the last good set stays in force");
+        }
+    };
+    tokio::join!(knobs, refresh_catalogue(app), app.views.refresh(&app.store));
+}
+
+async fn refresh_catalogue(app: &App) {
+    let text = match read_catalogue(app).await {
+        Ok(Some(text)) => text,
+        Ok(None) => return app.catalogue.confirm(app.clock.now_ms()),
+        Err(problem) => return refuse(app, problem),
+    };
+    match catalogue::parse(&text, &app.upkeep.context) {
+        Ok(catalogue) => {
+            app.metrics.keep_only(&catalogue);
+            app.catalogue.accept(catalogue, app.clock.now_ms());
+        }
+        Err(problems) => refuse(app, problems.join("; ")),
+    }
+}
+
+fn refuse(app: &App, problem: String) {
+    tracing::error!(problem, "catalogue refused; the last good one, if any, stays in force");
+    // Read it whole next time: what was refused is not what is in force.
+    *app.upkeep.etag.lock().expect("no holder of this lock panics") = None;
+    app.catalogue.refuse(problem);
+}
+
+/// The catalogue's text, or none when it has not changed.
+async fn read_catalogue(app: &App) -> Result<Option<bytes::Bytes>, String> {
+    if let Some(file) = &app.upkeep.file {
+        let read = tokio::fs::read(file).await;
+        return read
+            .map(|text| Some(text.into()))
+            .map_err(|error| format!("MODEL_CATALOG cannot be read: {error}"));
+    }
+    let known = app.upkeep.etag.lock().expect("no holder of this lock panics").clone();
+    let read = app.store.get_if_changed(facts::CATALOGUE, known.as_deref()).await;
+    let Some(object) = read.map_err(|error| error.to_string())? else { return Ok(None) };
+    *app.upkeep.etag.lock().expect("no holder of this lock panics") = object.etag;
+    Ok(Some(object.content))
+}
+
+/// Writes what this process sees of its backends, for the sweep to merge.
+async fn write_state(app: &App) {
+    let Some(catalogue) = app.catalogue.now() else { return };
+    let now = app.now();
+    let backends: serde_json::Map<_, _> = catalogue
+        .backends
+        .iter()
+        .map(|backend| {
+            let seen = app.metrics.backend(&backend.name).observed(now);
+            let shown = json!({
+                "in_flight": seen.in_flight,
+                "sent": seen.sent,
+                "failed": seen.failed,
+                "latency_ms": seen.latency.map(|spread| json!({ "p50": spread.p50.0, "p95": spread.p95.0 })),
+                "last_good_unix_ms": seen.last_good.map(|at| at.0),
+                "last_failed_unix_ms": seen.last_failed.map(|at| at.0),
+                "breaker_closed": seen.breaker == policy::breaker::State::Closed,
+            });
+            (backend.name.clone(), shown)
+        })
+        .collect();
+    let state = json!({
+        "v": 1,
+        "written_at": now.0,
+        "backends": backends,
+        "spent_this_hour_micro_usd": app.metrics.spent_this_hour(now).0,
+    });
+    if let Err(error) = app.store.overwrite(&facts::process_state(&app.instance), state.to_string()).await {
+        tracing::warn!(%error, "state could not be written; others decide without it");
+    }
+}

@@ -1,0 +1,507 @@
+//! The catalogue as decisions need it: checked once, indexed by name, re-read in the background;
+//! a bad version is refused as a whole and the last good one stays.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::admit::Limits;
+use policy::snapshot::{self, Spread};
+use policy::units::Millis;
+use reqwest::header::{HeaderName, HeaderValue};
+use tokio::sync::watch;
+use url::Url;
+use wire::catalogue::{self as file, Operation, Permission};
+
+use crate::knobs::micro_usd;
+use crate::settings::{Lookup, is_loopback};
+
+/// How long a request that comes during the first load waits for it.
+const FIRST_LOAD_WAIT: Duration = Duration::from_secs(5);
+
+/// A checked catalogue.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// Models, in the file's order.
+    pub models: Vec<Model>,
+    /// Backends, in the file's order.
+    pub backends: Vec<Arc<Backend>>,
+    /// Pools, in the file's order.
+    pub pools: Vec<Pool>,
+    /// Tenants, in the file's order.
+    pub tenants: Vec<Tenant>,
+    models_by_name: HashMap<String, usize>,
+    keys: HashMap<String, Key>,
+}
+
+/// A model.
+#[derive(Debug)]
+pub struct Model {
+    /// As the file describes it.
+    pub spec: file::Model,
+    /// What decisions look at.
+    pub facts: snapshot::Model,
+    /// `id@digest`, for the header; none where the digest is unknown.
+    pub label: HeaderValue,
+}
+
+/// A realtime backend.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Base URL without a slash at its end.
+    pub url: String,
+    /// How it is spoken to.
+    pub style: file::Style,
+    /// For Azure OpenAI.
+    pub api_version: Option<String>,
+    /// Header with its key.
+    pub key: Option<(HeaderName, HeaderValue)>,
+    /// Ids of models.
+    pub models: Vec<String>,
+    /// When its price was read.
+    pub price_date: String,
+    /// The numbers of the file; what is observed is filled in by `observe`.
+    pub facts: snapshot::Backend,
+}
+
+/// A deferred pool.
+#[derive(Debug)]
+pub struct Pool {
+    /// Ids of models.
+    pub models: Vec<String>,
+    /// The numbers of the file.
+    pub facts: snapshot::Pool,
+}
+
+/// A tenant.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Its name.
+    pub id: String,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// A key, by hash.
+#[derive(Debug)]
+pub struct Key {
+    /// SHA-256 of the whole key.
+    pub sha256: [u8; 32],
+    /// Whose it is.
+    pub holder: Holder,
+}
+
+/// Whose key it is.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    /// A tenant's: index into [`Catalogue::tenants`], and what it may do.
+    Tenant(usize, Vec<Permission>),
+    /// An operator's.
+    Admin,
+}
+
+impl Catalogue {
+    /// The model that a request names, by id or alias.
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        self.models_by_name.get(name).map(|at| &self.models[*at])
+    }
+
+    /// The key with this public prefix.
+    pub fn key(&self, prefix: &str) -> Option<&Key> {
+        self.keys.get(prefix)
+    }
+
+    /// The backend of this name.
+    pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
+        self.backends.iter().find(|backend| backend.name == name)
+    }
+}
+
+/// What a catalogue is checked with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Backend to add when none has this URL.
+    pub default_backend: Option<Url>,
+    /// Pool to add when none has this name.
+    pub default_pool: Option<String>,
+    /// Secrets that backends name.
+    pub secrets: Lookup,
+    /// Refuse backends that are not on this machine, because time is scaled.
+    pub loopback_only: bool,
+}
+
+/// Checks the text of a catalogue.
+///
+/// # Errors
+/// Every problem.
+pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
+    let mut read: file::Catalogue =
+        serde_json::from_slice(text).map_err(|error| vec![format!("not a catalogue: {error}")])?;
+    add_defaults(&mut read, context);
+    let mut problems = Vec::new();
+    if read.v != file::VERSION {
+        problems.push(format!("v is {}; this version reads {}", read.v, file::VERSION));
+    }
+    let models_by_name = index_models(&read.models, &mut problems);
+    let known = |id: &String| read.models.iter().any(|model| model.id == *id);
+    for (owner, id) in read
+        .backends
+        .iter()
+        .flat_map(|backend| backend.models.iter().map(move |id| (&backend.name, id)))
+        .chain(read.pools.iter().flat_map(|pool| pool.models.iter().map(move |id| (&pool.name, id))))
+        .filter(|(_, id)| !known(id))
+    {
+        problems.push(format!("`{owner}` serves `{id}`, which is no model of the catalogue"));
+    }
+    let keys = index_keys(&read, &mut problems);
+    let backends =
+        read.backends.iter().filter_map(|spec| keep(backend(spec, context), &mut problems)).collect();
+    let pools = read.pools.iter().filter_map(|spec| keep(pool(spec), &mut problems)).collect();
+    let models = read.models.iter().filter_map(|spec| keep(model(spec), &mut problems)).collect();
+    let tenants = read.tenants.iter().filter_map(|spec| keep(tenant(spec), &mut problems)).collect();
+    find_doubles(read.backends.iter().map(|backend| backend.name.as_str()), "backend", &mut problems);
+    find_doubles(read.pools.iter().map(|pool| pool.name.as_str()), "pool", &mut problems);
+    find_doubles(read.tenants.iter().map(|tenant| tenant.id.as_str()), "tenant", &mut problems);
+    if problems.is_empty() {
+        Ok(Catalogue { models, backends, pools, tenants, models_by_name, keys })
+    } else {
+        Err(problems)
+    }
+}
+
+fn keep<T>(checked: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
+    checked.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn find_doubles<'a>(names: impl Iterator<Item = &'a str>, what: &str, problems: &mut Vec<String>) {
+    let mut seen = std::collections::HashSet::new();
+    for name in names.filter(|name| !seen.insert(*name)) {
+        problems.push(format!("{what} `{name}` stands there twice"));
+    }
+}
+
+fn index_models(models: &[file::Model], problems: &mut Vec<String>) -> HashMap<String, usize> {
+    let mut by_name = HashMap::new();
+    for (at, model) in models.iter().enumerate() {
+        for name in std::iter::once(&model.id).chain(&model.aliases) {
+            if by_name.insert(name.clone(), at).is_some() {
+                problems.push(format!("model name `{name}` stands there twice"));
+            }
+        }
+    }
+    by_name
+}
+
+fn index_keys(read: &file::Catalogue, problems: &mut Vec<String>) -> HashMap<String, Key> {
+    let tenants = read.tenants.iter().enumerate().flat_map(|(at, tenant)| {
+        tenant
+            .keys
+            .iter()
+            .map(move |key| (&key.prefix, &key.sha256, Holder::Tenant(at, key.permissions.clone())))
+    });
+    let admins = read.admins.iter().map(|key| (&key.prefix, &key.sha256, Holder::Admin));
+    let mut keys = HashMap::new();
+    for (prefix, sha256, holder) in tenants.chain(admins) {
+        let Some(sha256) = hash_from_hex(sha256) else {
+            problems.push(format!("key `{prefix}`: sha256 is not 64 hexadecimal digits"));
+            continue;
+        };
+        if keys.insert(prefix.clone(), Key { sha256, holder }).is_some() {
+            problems.push(format!("key prefix `{prefix}` stands there twice"));
+        }
+    }
+    keys
+}
+
+fn hash_from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+fn model(spec: &file::Model) -> Result<Model, String> {
+    let label = match &spec.digest {
+        Some(digest) => format!("{}@{digest}", spec.id),
+        None => spec.id.clone(),
+    };
+    let label = HeaderValue::from_str(&label)
+        .map_err(|_| format!("model `{}`: id and digest must be visible ASCII", spec.id))?;
+    let facts = snapshot::Model { footprint_mib: spec.footprint_mib, load: spread(spec.load_ms) };
+    Ok(Model { spec: spec.clone(), facts, label })
+}
+
+fn backend(spec: &file::Backend, context: &Context) -> Result<Arc<Backend>, String> {
+    let wrong = |what: &str| Err(format!("backend `{}`: {what}", spec.name));
+    let Ok(url) = Url::parse(&spec.url) else { return wrong("url is no URL") };
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
+        return wrong("url must be http(s) without a query");
+    }
+    if context.loopback_only && !is_loopback(&url) {
+        return wrong("url is not on this machine, which faster time demands");
+    }
+    if HeaderValue::from_str(&spec.name).is_err() || HeaderValue::from_str(&spec.price_date).is_err() {
+        return wrong("name and price_date must be visible ASCII");
+    }
+    if spec.style == file::Style::AzureOpenai && spec.api_version.is_none() {
+        return wrong("style azure_openai needs api_version");
+    }
+    let Some(price) = micro_usd(spec.usd_per_replica_hour) else {
+        return wrong("usd_per_replica_hour is no price");
+    };
+    if spec.slots_per_replica == 0 {
+        return wrong("slots_per_replica must be at least 1");
+    }
+    let key = match &spec.api_key_setting {
+        None => None,
+        Some(setting) => Some(key_header(spec, setting, context)?),
+    };
+    Ok(Arc::new(Backend {
+        name: spec.name.clone(),
+        url: spec.url.trim_end_matches('/').to_owned(),
+        style: spec.style,
+        api_version: spec.api_version.clone(),
+        key,
+        models: spec.models.clone(),
+        price_date: spec.price_date.clone(),
+        facts: snapshot::Backend {
+            name: spec.name.clone(),
+            region: spec.region.clone(),
+            price_per_replica_hour: price,
+            slots_per_replica: spec.slots_per_replica,
+            max_replicas: spec.max_replicas,
+            ready_replicas: 0,
+            starting_replicas: 0,
+            in_flight: 0,
+            speed: speed(spec.speed),
+            cold_start: spread(spec.cold_start_ms),
+            breaker: policy::breaker::State::Closed,
+            last_used: None,
+        },
+    }))
+}
+
+fn key_header(
+    spec: &file::Backend,
+    setting: &str,
+    context: &Context,
+) -> Result<(HeaderName, HeaderValue), String> {
+    let wrong = |what: String| format!("backend `{}`: {what}", spec.name);
+    if !setting.ends_with("_API_KEY") {
+        return Err(wrong(format!("api_key_setting `{setting}` must end in _API_KEY")));
+    }
+    let key = context.secrets.get(setting).ok_or_else(|| wrong(format!("setting {setting} is not set")))?;
+    let (name, text) = match spec.style {
+        file::Style::Openai => ("authorization", format!("Bearer {}", key.reveal())),
+        file::Style::AzureOpenai => ("api-key", key.reveal().to_owned()),
+    };
+    let mut value =
+        HeaderValue::from_str(&text).map_err(|_| wrong(format!("setting {setting} is no header value")))?;
+    value.set_sensitive(true);
+    Ok((HeaderName::from_static(name), value))
+}
+
+fn pool(spec: &file::Pool) -> Result<Pool, String> {
+    let wrong = |what: &str| Err(format!("pool `{}`: {what}", spec.name));
+    let Some(price) = micro_usd(spec.usd_per_node_hour) else {
+        return wrong("usd_per_node_hour is no price");
+    };
+    let Some(write_cost) = micro_usd(spec.write_usd) else { return wrong("write_usd is no price") };
+    if spec.slots_per_node == 0 {
+        return wrong("slots_per_node must be at least 1");
+    }
+    if !(0.0..=1_000.0).contains(&spec.evictions_per_node_hour) {
+        return wrong("evictions_per_node_hour must be from 0 to 1000");
+    }
+    let facts = snapshot::Pool {
+        name: spec.name.clone(),
+        region: spec.region.clone(),
+        price_per_node_hour: price,
+        ready_nodes: 0,
+        max_nodes: spec.max_nodes,
+        slots_per_node: spec.slots_per_node,
+        speed: speed(spec.speed),
+        backlog: Millis(0),
+        boot: spread(spec.boot_ms),
+        evictions_per_node_hour_milli: (spec.evictions_per_node_hour * 1_000.0).round() as u64,
+        write_cost,
+        // This version has no deferred lane: decisions must not count on it.
+        accepting: false,
+    };
+    Ok(Pool { models: spec.models.clone(), facts })
+}
+
+fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
+    let usd_per_day = match spec.limits.usd_per_day {
+        None => None,
+        Some(usd) => {
+            Some(micro_usd(usd).ok_or_else(|| format!("tenant `{}`: usd_per_day is no price", spec.id))?)
+        }
+    };
+    let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if spec.id.is_empty() || spec.id.len() > 64 || !spec.id.chars().all(safe) {
+        return Err(format!("tenant `{}`: id must be 1 to 64 of letters, digits, - and _", spec.id));
+    }
+    let (requests_per_minute, tokens_per_minute) =
+        (spec.limits.requests_per_minute, spec.limits.tokens_per_minute);
+    Ok(Tenant { id: spec.id.clone(), limits: Limits { requests_per_minute, tokens_per_minute, usd_per_day } })
+}
+
+fn spread(given: file::Spread) -> Spread {
+    Spread { p50: Millis(given.p50), p95: Millis(given.p95.max(given.p50)) }
+}
+
+fn speed(given: file::Speed) -> snapshot::Speed {
+    snapshot::Speed {
+        base: Millis(given.base_ms),
+        per_item_us: given.per_item_us,
+        per_token_in_us: given.per_token_in_us,
+        per_token_out_us: given.per_token_out_us,
+        p95_percent: given.p95_percent.max(100),
+    }
+}
+
+/// Adds the backend and the pool that settings name. Their numbers are guesses for one T4, to be
+/// replaced by a catalogue entry; the date `unknown` says so in every answer.
+fn add_defaults(read: &mut file::Catalogue, context: &Context) {
+    let models: Vec<String> = read.models.iter().map(|model| model.id.clone()).collect();
+    let guess = file::Speed {
+        base_ms: 20,
+        per_item_us: 1_000,
+        per_token_in_us: 50,
+        per_token_out_us: 20_000,
+        p95_percent: 200,
+    };
+    if let Some(url) = &context.default_backend {
+        let text = url.as_str().trim_end_matches('/');
+        if !read.backends.iter().any(|backend| backend.url.trim_end_matches('/') == text) {
+            read.backends.push(file::Backend {
+                name: "default".to_owned(),
+                url: text.to_owned(),
+                region: "unknown".to_owned(),
+                models: models.clone(),
+                style: file::Style::Openai,
+                api_key_setting: None,
+                api_version: None,
+                gpu_class: Some("t4".to_owned()),
+                usd_per_replica_hour: 1.559,
+                price_date: "unknown".to_owned(),
+                slots_per_replica: 4,
+                max_replicas: 10,
+                speed: guess,
+                cold_start_ms: file::Spread { p50: 60_000, p95: 120_000 },
+            });
+        }
+    }
+    if let Some(name) = &context.default_pool
+        && !read.pools.iter().any(|pool| pool.name == *name)
+    {
+        read.pools.push(file::Pool {
+            name: name.clone(),
+            region: "unknown".to_owned(),
+            models,
+            usd_per_node_hour: 0.16,
+            price_date: "unknown".to_owned(),
+            max_nodes: 4,
+            slots_per_node: 1,
+            speed: guess,
+            boot_ms: file::Spread { p50: 300_000, p95: 480_000 },
+            evictions_per_node_hour: 0.05,
+            write_usd: 0.000_02,
+        });
+    }
+}
+
+/// Whether there is a catalogue.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// The first load is under way.
+    Loading,
+    /// None was ever good; the text says why.
+    Missing(String),
+    /// The last good one, when it was read, and why a newer one was refused.
+    Loaded {
+        /// The catalogue in force.
+        catalogue: Arc<Catalogue>,
+        /// Unix ms of the handler's clock.
+        read_ms: u64,
+        /// Why the newest was refused; none when it is in force.
+        refused: Option<String>,
+    },
+}
+
+/// Keeps the catalogue in force.
+#[derive(Debug)]
+pub struct Holding(watch::Sender<State>);
+
+impl Default for Holding {
+    fn default() -> Holding {
+        Holding(watch::Sender::new(State::Loading))
+    }
+}
+
+impl Holding {
+    /// What is in force.
+    pub fn state(&self) -> State {
+        self.0.borrow().clone()
+    }
+
+    /// The catalogue in force; none before a good one was read. Never waits.
+    pub fn now(&self) -> Option<Arc<Catalogue>> {
+        match &*self.0.borrow() {
+            State::Loaded { catalogue, .. } => Some(Arc::clone(catalogue)),
+            _ => None,
+        }
+    }
+
+    /// As [`Holding::now`], but waits for the first load, for a bounded time.
+    pub async fn first(&self) -> Option<Arc<Catalogue>> {
+        if matches!(&*self.0.borrow(), State::Loading) {
+            let mut changes = self.0.subscribe();
+            let loaded = changes.wait_for(|state| !matches!(state, State::Loading));
+            let _ = tokio::time::timeout(FIRST_LOAD_WAIT, loaded).await;
+        }
+        self.now()
+    }
+
+    /// Puts a good catalogue in force.
+    pub fn accept(&self, catalogue: Catalogue, read_ms: u64) {
+        self.0.send_replace(State::Loaded { catalogue: Arc::new(catalogue), read_ms, refused: None });
+    }
+
+    /// Says that the one in force is still the newest.
+    pub fn confirm(&self, now_ms: u64) {
+        self.0.send_modify(|state| {
+            if let State::Loaded { read_ms, refused, .. } = state {
+                *read_ms = now_ms;
+                *refused = None;
+            }
+        });
+    }
+
+    /// Says why the newest one is not taken.
+    pub fn refuse(&self, why: String) {
+        self.0.send_modify(|state| match state {
+            State::Loaded { refused, .. } => *refused = Some(why),
+            other => *other = State::Missing(why),
+        });
+    }
+}
+
+/// The wire's name of an operation.
+pub fn operation(operation: policy::request::Operation) -> Operation {
+    match operation {
+        policy::request::Operation::Embeddings => Operation::Embeddings,
+        policy::request::Operation::ChatCompletions => Operation::ChatCompletions,
+        policy::request::Operation::Completions => Operation::Completions,
+    }
+}
+
+#[cfg(test)]
+mod tests;

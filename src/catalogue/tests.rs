@@ -1,0 +1,92 @@
+//! A catalogue is taken whole or refused with every problem.
+
+use policy::units::MicroUsd;
+
+use super::*;
+use crate::settings::Settings;
+
+fn context() -> Context {
+    let settings = Settings::read(Some("127.0.0.1:0"), |name| match name {
+        "BLOB_URL" => Some("file:///tmp".to_owned()),
+        "KNOBS_FILE" => Some("k".to_owned()),
+        "VLLM_API_KEY" => Some("secret-of-the-backend".to_owned()),
+        _ => None,
+    });
+    let secrets = settings.expect("these settings are enough").secrets;
+    Context { default_backend: None, default_pool: None, secrets, loopback_only: false }
+}
+
+const GOOD: &str = r#"{"v":1,
+  "models":[{"id":"m","aliases":["org/m"],"operations":["embeddings"],"version":"v1","owned_by":"us","dimensions":4}],
+  "backends":[{"name":"b","url":"http://127.0.0.1:9/","region":"local","models":["m"],"style":"openai",
+    "api_key_setting":"VLLM_API_KEY","usd_per_replica_hour":1.5,"price_date":"2026-11-01","slots_per_replica":2,
+    "max_replicas":3,"speed":{"base_ms":4,"p95_percent":150},"cold_start_ms":{"p50":10,"p95":20}}],
+  "tenants":[{"id":"t","keys":[{"prefix":"aaaaaaaa","permissions":["submit"],
+    "sha256":"0000000000000000000000000000000000000000000000000000000000000001"}]}]}"#;
+
+#[test]
+fn a_good_one_is_indexed() {
+    let catalogue = parse(GOOD.as_bytes(), &context()).unwrap();
+    assert_eq!(catalogue.model("org/m").unwrap().spec.id, "m");
+    assert!(catalogue.model("other").is_none());
+    let backend = catalogue.backend("b").unwrap();
+    assert_eq!(backend.url, "http://127.0.0.1:9");
+    assert_eq!(backend.facts.price_per_replica_hour, MicroUsd(1_500_000));
+    assert_eq!(catalogue.key("aaaaaaaa").unwrap().sha256[31], 1);
+    let shown = format!("{catalogue:?}");
+    assert!(!shown.contains("secret-of-the-backend"), "keys stay out of debug output");
+}
+
+#[test]
+fn wrong_ones_are_refused_with_the_culprit() {
+    let cases = [
+        (r#""v":1"#, r#""v":2"#, "v is 2"),
+        (r#""models":["m"]"#, r#""models":["x"]"#, "`x`"),
+        (r#""aliases":["org/m"]"#, r#""aliases":["m"]"#, "model name `m`"),
+        ("http://127.0.0.1:9/", "ftp://x", "http(s)"),
+        ("VLLM_API_KEY", "AzureWebJobsStorage", "must end in _API_KEY"),
+        ("VLLM_API_KEY", "OTHER_API_KEY", "OTHER_API_KEY is not set"),
+        (r#""slots_per_replica":2"#, r#""slots_per_replica":0"#, "slots_per_replica"),
+        ("1.5", "-1.5", "usd_per_replica_hour"),
+        ("0000000000000001", "000000000000000x", "hexadecimal"),
+        (r#""region""#, r#""regoin""#, "regoin"),
+        (r#""id":"t""#, r#""id":"a/b""#, "a/b"),
+        (r#""style":"openai""#, r#""style":"azure_openai""#, "api_version"),
+    ];
+    for (good, bad, told) in cases {
+        assert!(GOOD.contains(good), "{good}");
+        let problems = parse(GOOD.replacen(good, bad, 1).as_bytes(), &context()).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains(told)), "{told}: {problems:?}");
+    }
+}
+
+#[test]
+fn settings_add_a_backend_and_a_pool() {
+    let defaults = Context {
+        default_backend: Some(Url::parse("https://app.example").unwrap()),
+        default_pool: Some("gpu".to_owned()),
+        ..context()
+    };
+    let catalogue = parse(GOOD.as_bytes(), &defaults).unwrap();
+    assert_eq!(catalogue.backend("default").unwrap().models, ["m"]);
+    assert_eq!(catalogue.pools[0].facts.name, "gpu");
+    let known = Context { default_backend: Some(Url::parse("http://127.0.0.1:9").unwrap()), ..context() };
+    assert!(parse(GOOD.as_bytes(), &known).unwrap().backend("default").is_none());
+    let scaled = Context { loopback_only: true, ..defaults };
+    assert!(parse(GOOD.as_bytes(), &scaled).is_err());
+}
+
+#[tokio::test]
+async fn the_last_good_one_stays() {
+    let holding = Holding::default();
+    assert!(holding.now().is_none());
+    holding.refuse("broken".to_owned());
+    assert!(matches!(holding.state(), State::Missing(_)));
+    assert!(holding.first().await.is_none(), "a failed load is not waited for");
+    holding.accept(parse(GOOD.as_bytes(), &context()).unwrap(), 5);
+    holding.refuse("newer is broken".to_owned());
+    assert!(holding.now().is_some());
+    assert!(matches!(holding.state(), State::Loaded { refused: Some(_), read_ms: 5, .. }));
+    holding.confirm(9);
+    assert!(matches!(holding.state(), State::Loaded { refused: None, read_ms: 9, .. }));
+}

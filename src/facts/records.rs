@@ -1,0 +1,92 @@
+//! Decisions on their way to the store: one line each, written together every 30 s or 1 MiB. What
+//! a killed process had not written yet is lost: at most that much, and it is told here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use clock::Clock;
+use tokio::sync::mpsc;
+
+use super::{Store, decisions};
+
+/// Lines that wait at most; a line beyond it is dropped and counted.
+const WAITING_MAX: usize = 8_192;
+/// When what was collected is written.
+const WRITE_EVERY: Duration = Duration::from_secs(30);
+/// How much is collected before it is written at once.
+const WRITE_BYTES: usize = 1024 * 1024;
+
+/// Takes lines without ever waiting.
+#[derive(Clone, Debug)]
+pub struct Records {
+    lines: mpsc::Sender<String>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Writes what [`Records`] took.
+#[derive(Debug)]
+pub struct Writer {
+    lines: mpsc::Receiver<String>,
+    store: Store,
+    clock: Clock,
+    process: String,
+    written: u64,
+}
+
+/// Both ends; the writer is to be run by whoever owns the process's tasks.
+pub fn records(store: Store, clock: Clock, instance: &str) -> (Records, Writer) {
+    let (sender, lines) = mpsc::channel(WAITING_MAX);
+    // A process that starts again under the same instance name must not meet its own old keys.
+    let process = format!("{instance}-{:08x}", getrandom::u32().unwrap_or_default());
+    let writer = Writer { lines, store, clock, process, written: 0 };
+    (Records { lines: sender, dropped: Arc::default() }, writer)
+}
+
+impl Records {
+    /// Takes one line of JSON.
+    pub fn add(&self, line: String) {
+        if self.lines.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Lines that were dropped because too many waited.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+impl Writer {
+    /// Collects and writes until every sender is gone, then writes the rest.
+    pub async fn run(mut self) {
+        while let Some(first) = self.lines.recv().await {
+            let more = self.collect(first).await;
+            self.write(more).await;
+        }
+    }
+
+    async fn collect(&mut self, first: String) -> String {
+        let mut text = first;
+        text.push('\n');
+        let until = tokio::time::Instant::now() + WRITE_EVERY;
+        while text.len() < WRITE_BYTES {
+            match tokio::time::timeout_at(until, self.lines.recv()).await {
+                Ok(Some(line)) => {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        text
+    }
+
+    async fn write(&mut self, text: String) {
+        let key = decisions(self.clock.now_ms(), &self.process, self.written);
+        self.written += 1;
+        if let Err(error) = self.store.create(&key, text).await {
+            tracing::warn!(%error, key, "decisions could not be written and are lost");
+        }
+    }
+}

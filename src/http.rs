@@ -1,0 +1,163 @@
+//! Requests and answers as triggers see them. [`server`] accepts them; [`path`] takes paths apart.
+
+pub mod path;
+pub mod server;
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+pub use reqwest::Method;
+pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+use warp::Reply;
+
+pub use crate::telemetry::Span;
+
+use crate::failure::{Failure, Kind};
+
+/// Body of an inference request, at most. Far above what a model takes (2,048 inputs of 8 KiB), far
+/// below the host's own limit, so that the answer is ours.
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long a body may take to arrive. Uploads in pieces belong to a later lane.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
+/// What is read and thrown away of a body that is too large, so that the client reads our answer
+/// and not a broken connection.
+const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// An answer.
+pub type Response = warp::reply::Response;
+
+/// A body as it arrives.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
+
+/// A request.
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Its path as it was sent, still percent-encoded.
+    pub path: String,
+    /// What follows the `?`.
+    pub query: Option<String>,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its name in answers, logs and towards backends: the client's, else ours.
+    pub id: HeaderValue,
+    /// When its head was read.
+    pub began: Instant,
+    /// Its span.
+    pub span: Span,
+    body: Body,
+}
+
+impl Request {
+    /// A header as text; none when it is absent or not visible ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Whether the Functions host passed it on by its reverse proxy, which writes `%2F` as `%252F`.
+    pub fn proxied(&self) -> bool {
+        self.headers.contains_key("x-ms-invocation-id")
+    }
+
+    /// Reads the whole body. Bodies may be chunked: bytes are counted, not announced.
+    ///
+    /// # Errors
+    /// 413 above `most` bytes, 408 when it comes too slowly, 400 when it breaks off.
+    pub async fn body(&mut self, most: usize) -> Result<Bytes, Failure> {
+        let announced =
+            self.header("content-length").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+        if announced > most {
+            self.discard().await;
+            return Err(too_large(most));
+        }
+        let reading = self.read(most, announced);
+        match tokio::time::timeout(BODY_WITHIN, reading).await {
+            Ok(read) => read,
+            Err(_) => {
+                let message =
+                    format!("the body did not arrive within {} s; send it again", BODY_WITHIN.as_secs());
+                Err(Failure::new(Kind::TooSlow, "body_timeout", message))
+            }
+        }
+    }
+
+    async fn read(&mut self, most: usize, announced: usize) -> Result<Bytes, Failure> {
+        let Some(first) = self.body.next().await else { return Ok(Bytes::new()) };
+        let first = first.map_err(|_| broken_off())?;
+        if first.len() == announced && announced > 0 {
+            return Ok(first);
+        }
+        let mut whole = BytesMut::with_capacity(announced.max(first.len()));
+        whole.extend_from_slice(&first);
+        while let Some(part) = self.body.next().await {
+            whole.extend_from_slice(&part.map_err(|_| broken_off())?);
+            if whole.len() > most {
+                self.discard().await;
+                return Err(too_large(most));
+            }
+        }
+        if whole.len() > most { Err(too_large(most)) } else { Ok(whole.freeze()) }
+    }
+
+    async fn discard(&mut self) {
+        let mut seen = 0;
+        let reading = async {
+            while let Some(Ok(part)) = self.body.next().await {
+                seen += part.len();
+                if seen > DISCARD_BYTES_MAX {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(BODY_WITHIN, reading).await;
+    }
+}
+
+fn too_large(most: usize) -> Failure {
+    let message = format!("the body has more than {most} bytes; send fewer or shorter inputs in one request");
+    Failure::new(Kind::TooLarge, "body_too_large", message)
+}
+
+fn broken_off() -> Failure {
+    Failure::new(Kind::Invalid, "body_broken_off", "the body broke off; send it again")
+}
+
+/// An answer of this status with this value as JSON.
+pub fn json(status: u16, value: &impl Serialize) -> Response {
+    let text = serde_json::to_vec(value).expect("shapes of answers are plain data, which always serializes");
+    text_json(status, text)
+}
+
+/// An answer of this status with text that is JSON already.
+pub fn text_json(status: u16, text: impl Into<Bytes>) -> Response {
+    let mut response = bytes(status, text.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer of this status with these bytes.
+pub fn bytes(status: u16, body: Bytes) -> Response {
+    let mut response = warp::http::Response::new(body).into_response();
+    *response.status_mut() =
+        warp::http::StatusCode::from_u16(status).expect("statuses written here are valid");
+    response
+}
+
+/// A failure as an answer in the OpenAI shape.
+pub fn failure(failure: &Failure) -> Response {
+    let mut response = json(failure.kind.status(), &failure.body());
+    for (name, value) in failure.headers() {
+        set(&mut response, name, &value);
+    }
+    response
+}
+
+/// Sets a header; a value that no header can carry is left out.
+pub fn set(response: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+}

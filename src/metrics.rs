@@ -1,0 +1,192 @@
+//! What this process counted: requests, refusals, money, and per backend what is under way, how
+//! long it took and whether its breaker is open. Everything under way is a guard that is dropped
+//! with its request, so no count can leak.
+
+mod backend;
+mod publish;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, RwLock};
+
+use policy::admit::{self, Ask, Limited, Limits};
+use policy::reason::Code;
+use policy::units::{MicroUsd, UnixMs};
+
+pub use backend::{Backend, Observed, UnderWay};
+
+use crate::catalogue::Catalogue;
+
+/// All counts.
+#[derive(Debug)]
+pub struct Metrics {
+    backends: RwLock<HashMap<String, Arc<Backend>>>,
+    usage: Mutex<HashMap<String, admit::Usage>>,
+    by_status: [AtomicU64; 6],
+    by_reason: Vec<AtomicU64>,
+    retries: AtomicU64,
+    marked_repeats: AtomicU64,
+    spend: Mutex<Spend>,
+    published: Mutex<Totals>,
+}
+
+#[derive(Debug, Default)]
+struct Spend {
+    hour: u64,
+    cost: MicroUsd,
+    all: MicroUsd,
+}
+
+/// Totals since start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Answers by the first digit of their status, from 1xx.
+    pub by_status: [u64; 6],
+    /// Decisions by the reason that settled them; only those that occurred.
+    pub by_reason: Vec<(&'static str, u64)>,
+    /// Tries after a failed one.
+    pub retries: u64,
+    /// Requests that an SDK marked as repeats.
+    pub marked_repeats: u64,
+    /// Money, estimated.
+    pub cost: MicroUsd,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            backends: RwLock::default(),
+            usage: Mutex::default(),
+            by_status: Default::default(),
+            by_reason: Code::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            retries: AtomicU64::new(0),
+            marked_repeats: AtomicU64::new(0),
+            spend: Mutex::default(),
+            published: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// The counts of a backend.
+    pub fn backend(&self, name: &str) -> Arc<Backend> {
+        let known = self.backends.read().expect("no holder of this lock panics").get(name).cloned();
+        known.unwrap_or_else(|| {
+            let mut backends = self.backends.write().expect("no holder of this lock panics");
+            Arc::clone(backends.entry(name.to_owned()).or_default())
+        })
+    }
+
+    /// Books a request on what its tenant used.
+    ///
+    /// # Errors
+    /// [`Limited`] when a limit is reached.
+    pub fn let_in(&self, tenant: &str, limits: &Limits, ask: &Ask, now: UnixMs) -> Result<(), Limited> {
+        let mut usage = self.usage.lock().expect("no holder of this lock panics");
+        if let Some(used) = usage.get_mut(tenant) {
+            *used = admit::admit(limits, used, ask, now)?;
+        } else {
+            let used = admit::admit(limits, &admit::Usage::default(), ask, now)?;
+            usage.insert(tenant.to_owned(), used);
+        }
+        Ok(())
+    }
+
+    /// Forgets backends and tenants that the catalogue no longer names: the maps stay bounded by it.
+    pub fn keep_only(&self, catalogue: &Catalogue) {
+        let mut backends = self.backends.write().expect("no holder of this lock panics");
+        backends.retain(|name, _| catalogue.backend(name).is_some());
+        let mut usage = self.usage.lock().expect("no holder of this lock panics");
+        usage.retain(|name, _| catalogue.tenants.iter().any(|tenant| tenant.id == *name));
+    }
+
+    /// Counts an answer.
+    pub fn answered(&self, status: u16) {
+        let class = usize::from(status / 100).min(self.by_status.len() - 1);
+        self.by_status[class].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a decision by the reason that settled it.
+    pub fn decided(&self, code: Code) {
+        if let Some(at) = Code::ALL.iter().position(|known| *known == code) {
+            self.by_reason[at].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts a try after a failed one.
+    pub fn retried(&self) {
+        self.retries.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that an SDK marked as a repeat.
+    pub fn marked_repeat(&self) {
+        self.marked_repeats.fetch_add(1, Relaxed);
+    }
+
+    /// Books the estimated cost of work that was sent.
+    pub fn spent(&self, now: UnixMs, cost: MicroUsd) {
+        let mut spend = self.spend.lock().expect("no holder of this lock panics");
+        spend.turn(now);
+        spend.cost += cost;
+        spend.all += cost;
+    }
+
+    /// Money of the current hour.
+    pub fn spent_this_hour(&self, now: UnixMs) -> MicroUsd {
+        let mut spend = self.spend.lock().expect("no holder of this lock panics");
+        spend.turn(now);
+        spend.cost
+    }
+
+    /// Totals since start.
+    pub fn totals(&self) -> Totals {
+        let counts = Code::ALL.iter().zip(&self.by_reason);
+        Totals {
+            by_status: std::array::from_fn(|class| self.by_status[class].load(Relaxed)),
+            by_reason: counts
+                .map(|(code, count)| (code.as_str(), count.load(Relaxed)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            retries: self.retries.load(Relaxed),
+            marked_repeats: self.marked_repeats.load(Relaxed),
+            cost: self.spend.lock().expect("no holder of this lock panics").all,
+        }
+    }
+}
+
+impl Spend {
+    fn turn(&mut self, now: UnixMs) {
+        const HOUR_MS: u64 = 3_600_000;
+        let hour = now.0 / HOUR_MS;
+        if hour != self.hour {
+            *self = Spend { hour, cost: MicroUsd(0), all: self.all };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_counted_by_the_hour() {
+        let metrics = Metrics::default();
+        metrics.spent(UnixMs(10), MicroUsd(5));
+        metrics.spent(UnixMs(20), MicroUsd(6));
+        assert_eq!(metrics.spent_this_hour(UnixMs(30)), MicroUsd(11));
+        assert_eq!(metrics.spent_this_hour(UnixMs(3_600_000)), MicroUsd(0));
+        assert_eq!(metrics.totals().cost, MicroUsd(11));
+    }
+
+    #[test]
+    fn answers_and_decisions_are_counted() {
+        let metrics = Metrics::default();
+        metrics.answered(200);
+        metrics.answered(503);
+        metrics.answered(999);
+        metrics.decided(Code::WarmReplica);
+        let totals = metrics.totals();
+        assert_eq!(totals.by_status, [0, 0, 1, 0, 0, 2]);
+        assert_eq!(totals.by_reason, [("warm_replica", 1)]);
+    }
+}

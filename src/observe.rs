@@ -1,0 +1,189 @@
+//! What is seen of the world when a decision is due: the catalogue's numbers, this process's own
+//! counts, and the merged view of all processes where one is fresh. Nothing is awaited here.
+
+use std::collections::BTreeMap;
+use std::sync::RwLock;
+
+use policy::replicas::COOLDOWN;
+use policy::snapshot::{self, Sight, Snapshot};
+use policy::units::{MicroUsd, Millis, UnixMs};
+use serde::Deserialize;
+
+use crate::catalogue::{Backend, Catalogue, Model};
+use crate::facts::{self, Store};
+use crate::metrics::{Metrics, Observed};
+
+/// An older view is not believed.
+const VIEW_FRESH: Millis = Millis::from_secs(180);
+
+/// `state/view.json`: what all processes saw together.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct View {
+    /// When it was merged, Unix ms.
+    pub observed_at: u64,
+    /// Grows with every merge; readers never step back.
+    pub seq: u64,
+    /// By the backends' names.
+    #[serde(default)]
+    pub backends: BTreeMap<String, BackendView>,
+    /// Money of the current hour, in millionths of a US dollar.
+    #[serde(default)]
+    pub spent_this_hour_micro_usd: u64,
+}
+
+/// One backend in the view.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct BackendView {
+    /// Replicas that answer.
+    #[serde(default)]
+    pub ready_replicas: u32,
+    /// Replicas that start.
+    #[serde(default)]
+    pub starting_replicas: u32,
+    /// Requests of all processes.
+    #[serde(default)]
+    pub in_flight: u32,
+}
+
+/// Keeps the newest view.
+#[derive(Debug, Default)]
+pub struct Views(RwLock<View>);
+
+impl Views {
+    /// Reads the view again; a missing one is no trouble, because the sweep may not have run.
+    pub async fn refresh(&self, store: &Store) {
+        let read = match store.get(facts::VIEW).await {
+            Ok(object) => serde_json::from_slice::<View>(&object.content).map_err(|error| error.to_string()),
+            Err(facts::StoreError::NotFound(_)) => return,
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
+            Ok(view) => self.accept(view),
+            Err(error) => tracing::warn!(error, "the view cannot be read; deciding without it"),
+        }
+    }
+
+    fn accept(&self, view: View) {
+        let mut newest = self.0.write().expect("no holder of this lock panics");
+        if view.seq > newest.seq {
+            *newest = view;
+        }
+    }
+
+    fn fresh(&self, now: UnixMs) -> Option<View> {
+        let newest = self.0.read().expect("no holder of this lock panics");
+        let observed = UnixMs(newest.observed_at);
+        (newest.seq > 0 && now.since(observed) <= VIEW_FRESH).then(|| newest.clone())
+    }
+}
+
+/// What a decision about `model` looks at. `tried` is what happened to the request so far.
+pub fn snapshot(
+    catalogue: &Catalogue,
+    model: Option<&Model>,
+    metrics: &Metrics,
+    views: &Views,
+    now: UnixMs,
+) -> Snapshot {
+    let view = views.fresh(now);
+    let serves = |models: &[String]| model.is_some_and(|model| models.contains(&model.spec.id));
+    let backends = catalogue.backends.iter().filter(|backend| serves(&backend.models));
+    let pools = catalogue.pools.iter().filter(|pool| serves(&pool.models));
+    let elsewhere = view.as_ref().map_or(0, |view| view.spent_this_hour_micro_usd);
+    Snapshot {
+        now,
+        sight: if view.is_some() { Sight::Fresh } else { Sight::Blind },
+        model: model.map(|model| model.facts.clone()).unwrap_or_default(),
+        backends: backends.map(|found| backend(found, metrics, view.as_ref(), now)).collect(),
+        pools: pools.map(|pool| pool.facts.clone()).collect(),
+        tried: Vec::new(),
+        spent_this_hour: metrics.spent_this_hour(now).max(MicroUsd(elsewhere)),
+    }
+}
+
+/// One backend as it is seen now.
+pub fn backend(backend: &Backend, metrics: &Metrics, view: Option<&View>, now: UnixMs) -> snapshot::Backend {
+    let own = metrics.backend(&backend.name).at_a_glance(now);
+    let seen = view.and_then(|view| view.backends.get(&backend.name));
+    let (ready, starting) = match seen {
+        Some(seen) => (seen.ready_replicas, seen.starting_replicas),
+        None => guess_replicas(&own, backend.facts.max_replicas, now),
+    };
+    snapshot::Backend {
+        ready_replicas: ready,
+        starting_replicas: starting,
+        in_flight: own.in_flight.max(seen.map_or(0, |seen| seen.in_flight)),
+        breaker: own.breaker,
+        last_used: own.last_used,
+        ..backend.facts.clone()
+    }
+}
+
+/// The backend of this name as it is seen now, with the freshest view.
+pub fn backend_now(found: &Backend, metrics: &Metrics, views: &Views, now: UnixMs) -> snapshot::Backend {
+    backend(found, metrics, views.fresh(now).as_ref(), now)
+}
+
+/// Replicas that answer and that start, guessed from our own requests: a backend that gave a good
+/// answer within the scaler's cooldown, and no failure since, still has the replicas that the
+/// scaler was told to have, and at least one.
+fn guess_replicas(own: &Observed, max: u32, now: UnixMs) -> (u32, u32) {
+    let warm = own.last_good.is_some_and(|good| {
+        now.since(good) < COOLDOWN && own.last_failed.is_none_or(|failed| failed <= good)
+    });
+    let asked = own.planned.max(1).min(max);
+    let used_lately = own.last_used.is_some_and(|used| now.since(used) < COOLDOWN);
+    match (warm, used_lately) {
+        (true, _) => (asked, 0),
+        (false, true) => (0, asked),
+        (false, false) => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_are_guessed_from_own_requests() {
+        let at = |ms| Some(UnixMs(ms));
+        let now = UnixMs(1_000_000);
+        let cases = [
+            (Observed::default(), (0, 0)),
+            (Observed { last_used: at(999_000), ..Observed::default() }, (0, 1)),
+            (Observed { last_used: at(999_000), last_good: at(999_500), ..Observed::default() }, (1, 0)),
+            (
+                Observed {
+                    last_used: at(999_000),
+                    last_good: at(999_500),
+                    planned: 3,
+                    ..Observed::default()
+                },
+                (3, 0),
+            ),
+            (
+                Observed {
+                    last_used: at(999_000),
+                    last_good: at(9),
+                    last_failed: at(10),
+                    ..Observed::default()
+                },
+                (0, 1),
+            ),
+            (Observed { last_used: at(1), last_good: at(2), ..Observed::default() }, (0, 0)),
+        ];
+        for (own, wanted) in cases {
+            assert_eq!(guess_replicas(&own, 5, now), wanted, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn views_never_step_back_and_grow_old() {
+        let views = Views::default();
+        assert!(views.fresh(UnixMs(5)).is_none());
+        views.accept(View { observed_at: 10, seq: 2, ..View::default() });
+        views.accept(View { observed_at: 99, seq: 1, ..View::default() });
+        assert_eq!(views.fresh(UnixMs(20)).unwrap().observed_at, 10);
+        assert!(views.fresh(UnixMs(10 + VIEW_FRESH.0 + 1)).is_none());
+    }
+}

@@ -1,0 +1,527 @@
+//! What is fixed at start. Two stages: what was given (text by name), then what is meant; one
+//! conversion, [`Settings::read`], reports every problem at once.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clock::Clock;
+use url::{Host, Url};
+
+/// One row of the README's table of settings; a test compares the two.
+#[derive(Debug)]
+pub struct Setting {
+    /// Name in the environment.
+    pub name: &'static str,
+    /// What counts when it is not set; none where nothing does.
+    pub default: Option<&'static str>,
+    /// Whether the handler starts without it.
+    pub required: Required,
+    /// What it means and what a wrong value does.
+    pub meaning: &'static str,
+}
+
+/// Whether a setting must be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Required {
+    /// Always.
+    Yes,
+    /// Never.
+    No,
+    /// The Functions host sets it.
+    ByHost,
+}
+
+/// Names of settings that code refers to.
+pub mod name {
+    /// Port on 127.0.0.1 that the host expects the handler on.
+    pub const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+    /// Where facts are kept.
+    pub const BLOB_URL: &str = "BLOB_URL";
+    /// Connection string of the storage account.
+    pub const STORAGE: &str = "AzureWebJobsStorage";
+    /// File of knobs.
+    pub const KNOBS_FILE: &str = "KNOBS_FILE";
+    /// Vault of knobs.
+    pub const KEY_VAULT_URL: &str = "KEY_VAULT_URL";
+    /// File that replaces the catalogue in the store.
+    pub const MODEL_CATALOG: &str = "MODEL_CATALOG";
+    /// Realtime backend of a catalogue that names none with this URL.
+    pub const ACA_ENDPOINT: &str = "ACA_ENDPOINT";
+    /// Deferred pool of a catalogue that names none of this name.
+    pub const BATCH_POOL_ID: &str = "BATCH_POOL_ID";
+    /// Where telemetry goes.
+    pub const TELEMETRY: &str = "APPLICATIONINSIGHTS_CONNECTION_STRING";
+    /// What is logged.
+    pub const LOG: &str = "SWITCHYARD_LOG";
+    /// Set by the platform: which instance this is.
+    pub const INSTANCE: &str = "WEBSITE_INSTANCE_ID";
+}
+
+const fn setting(
+    name: &'static str,
+    default: Option<&'static str>,
+    required: Required,
+    meaning: &'static str,
+) -> Setting {
+    Setting { name, default, required, meaning }
+}
+
+/// Every setting that the handler reads.
+#[rustfmt::skip]
+pub const ALL: &[Setting] = &[
+    setting(name::PORT, None, Required::ByHost, "port on 127.0.0.1 that the Functions host expects the handler on; not needed with `--listen ADDR`"),
+    setting(name::BLOB_URL, None, Required::Yes, "where facts are kept: `https://ACCOUNT.blob.core.windows.net/CONTAINER`, with a SAS as its query or by managed identity; `file:///FOLDER` on one machine (refused in Azure); not needed where AzureWebJobsStorage is a connection string: then container `switchyard` there"),
+    setting(name::STORAGE, None, Required::No, "connection string of the storage account; its key also opens a BLOB_URL of that account"),
+    setting(name::KNOBS_FILE, None, Required::Yes, "JSON file of knobs, re-read every minute; `{}` means every default"),
+    setting(name::KEY_VAULT_URL, None, Required::No, "vault that holds the knobs; this version cannot read it and refuses to start with it"),
+    setting(name::MODEL_CATALOG, None, Required::No, "path or `file://` URL of a catalogue that replaces `config/catalogue.json` of the store"),
+    setting(name::ACA_ENDPOINT, None, Required::No, "URL of a realtime backend named `default`, added to a catalogue that has none with this URL"),
+    setting(name::BATCH_POOL_ID, None, Required::No, "id of a deferred pool, added to a catalogue that has none of this name"),
+    setting(name::TELEMETRY, None, Required::No, "connection string of Application Insights; without it no telemetry is sent"),
+    setting(name::LOG, Some("info"), Required::No, "what is logged to standard output, as `info` or `handler=debug,info`"),
+    setting(name::INSTANCE, None, Required::No, "set by Azure: names this instance; without it a random name"),
+    setting(clock::EPOCH_SETTING, None, Required::No, "with the next: instant in Unix ms from which time runs faster; refused unless every endpoint is loopback"),
+    setting(clock::SPEED_SETTING, None, Required::No, "how many seconds pass in a real one, from 1"),
+];
+
+/// Text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    /// The text, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting.
+    pub setting: &'static str,
+    /// What is wrong and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.what)
+    }
+}
+
+/// How the handler is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serve {
+    /// By the Functions host, on this port of 127.0.0.1.
+    UnderHost(u16),
+    /// By anyone, on this address; HTTP functions only.
+    Alone(SocketAddr),
+}
+
+/// Where facts are kept.
+#[derive(Clone, Debug)]
+pub enum Blobs {
+    /// A folder.
+    Folder(PathBuf),
+    /// A container of a storage account.
+    Container {
+        /// `https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX][?SAS]`, or loopback.
+        url: Secret,
+        /// Key of the account, if one was given.
+        key: Option<Secret>,
+    },
+}
+
+/// Looks up secrets that the catalogue refers to by name.
+#[derive(Clone)]
+pub struct Lookup(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+
+impl Lookup {
+    /// The value of a setting.
+    pub fn get(&self, name: &str) -> Option<Secret> {
+        (self.0)(name).map(Secret)
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lookup(…)")
+    }
+}
+
+/// What is meant.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How the handler is reached.
+    pub serve: Serve,
+    /// Where facts are kept.
+    pub blobs: Blobs,
+    /// File of knobs.
+    pub knobs_file: PathBuf,
+    /// File that replaces the catalogue of the store.
+    pub catalogue_file: Option<PathBuf>,
+    /// Backend of a catalogue that does not name it.
+    pub default_backend: Option<Url>,
+    /// Pool of a catalogue that does not name it.
+    pub default_pool: Option<String>,
+    /// Where telemetry goes; none: off.
+    pub telemetry: Option<Secret>,
+    /// What is logged.
+    pub log: String,
+    /// Name of this process among its kind: `[a-z0-9]{1,32}`.
+    pub instance: String,
+    /// The time.
+    pub clock: Clock,
+    /// Secrets that the catalogue names.
+    pub secrets: Lookup,
+}
+
+impl Settings {
+    /// Turns what `given` answers into settings. `listen` is the argument of `--listen`.
+    ///
+    /// # Errors
+    /// Every problem, in the order of [`ALL`].
+    pub fn read(
+        listen: Option<&str>,
+        given: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<Settings, Vec<Problem>> {
+        let mut reader = Reader { given: Arc::new(given), problems: Vec::new() };
+        let serve = reader.serve(listen);
+        let blobs = reader.blobs();
+        let knobs_file = reader.knobs_file();
+        let catalogue_file = reader.text(name::MODEL_CATALOG).map(|text| file_path(&text));
+        let default_backend = reader.url(name::ACA_ENDPOINT);
+        let default_pool = reader.text(name::BATCH_POOL_ID);
+        let telemetry = reader.text(name::TELEMETRY).map(Secret);
+        let clock = reader.clock(blobs.as_ref(), default_backend.as_ref(), telemetry.as_ref());
+        let log = reader.text(name::LOG).unwrap_or_else(|| "info".to_owned());
+        let instance = instance_name(reader.text(name::INSTANCE));
+        match (serve, blobs, knobs_file, reader.problems.is_empty()) {
+            (Some(serve), Some(blobs), Some(knobs_file), true) => Ok(Settings {
+                serve,
+                blobs,
+                knobs_file,
+                catalogue_file,
+                default_backend,
+                default_pool,
+                telemetry,
+                log,
+                instance,
+                clock,
+                secrets: Lookup(reader.given),
+            }),
+            _ => Err(in_table_order(reader.problems)),
+        }
+    }
+}
+
+fn in_table_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| ALL.iter().position(|setting| setting.name == problem.setting));
+    problems
+}
+
+struct Reader {
+    given: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// A setting's text; an empty one counts as not set, because portals cannot unset.
+    fn text(&self, name: &'static str) -> Option<String> {
+        debug_assert!(ALL.iter().any(|setting| setting.name == name), "{name} is missing from ALL");
+        (self.given)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn problem(&mut self, setting: &'static str, what: impl Into<String>) {
+        self.problems.push(Problem { setting, what: what.into() });
+    }
+
+    fn serve(&mut self, listen: Option<&str>) -> Option<Serve> {
+        if let Some(address) = listen {
+            return match address.parse() {
+                Ok(address) => Some(Serve::Alone(address)),
+                Err(_) => {
+                    self.problem(name::PORT, format!("--listen `{address}` is no address; give IP:PORT"));
+                    None
+                }
+            };
+        }
+        match self.text(name::PORT).map(|port| port.parse()) {
+            Some(Ok(port)) => Some(Serve::UnderHost(port)),
+            Some(Err(_)) => {
+                self.problem(name::PORT, "is no port; the Functions host sets it");
+                None
+            }
+            None => {
+                self.problem(
+                    name::PORT,
+                    "is not set; start the handler under the Functions host, or with `--listen ADDR`",
+                );
+                None
+            }
+        }
+    }
+
+    fn blobs(&mut self) -> Option<Blobs> {
+        let storage = self.text(name::STORAGE).map(|text| ConnectionString::parse(&text));
+        let account = match storage {
+            Some(Ok(account)) => Some(account),
+            Some(Err(what)) => {
+                self.problem(name::STORAGE, what);
+                None
+            }
+            None => None,
+        };
+        match (self.text(name::BLOB_URL), account) {
+            (Some(url), account) => self.blob_url(&url, account),
+            (None, Some(account)) => Some(account.container()),
+            (None, None) => {
+                self.problem(name::BLOB_URL, "is not set; give the URL of a container, or `file:///FOLDER`");
+                None
+            }
+        }
+    }
+
+    fn blob_url(&mut self, text: &str, account: Option<ConnectionString>) -> Option<Blobs> {
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => {
+                self.problem(name::BLOB_URL, format!("is no URL ({error})"));
+                return None;
+            }
+        };
+        match url.scheme() {
+            "file" if self.text(name::INSTANCE).is_some() => {
+                self.problem(
+                    name::BLOB_URL,
+                    "is a folder, which instances in Azure do not share; give a container",
+                );
+                None
+            }
+            "file" => match url.to_file_path() {
+                Ok(folder) => Some(Blobs::Folder(folder)),
+                Err(()) => {
+                    self.problem(name::BLOB_URL, "is no absolute path; give `file:///FOLDER`");
+                    None
+                }
+            },
+            "https" => {
+                Some(Blobs::Container { url: Secret(text.to_owned()), key: account.and_then(|a| a.key) })
+            }
+            "http" if is_loopback(&url) => {
+                Some(Blobs::Container { url: Secret(text.to_owned()), key: account.and_then(|a| a.key) })
+            }
+            _ => {
+                self.problem(name::BLOB_URL, "must be https, http on loopback, or file");
+                None
+            }
+        }
+    }
+
+    fn knobs_file(&mut self) -> Option<PathBuf> {
+        if self.text(name::KEY_VAULT_URL).is_some() {
+            self.problem(
+                name::KEY_VAULT_URL,
+                "is set, but this version reads knobs from KNOBS_FILE only; unset it and give a file",
+            );
+        }
+        let file = self.text(name::KNOBS_FILE).map(|text| file_path(&text));
+        if file.is_none() {
+            self.problem(name::KNOBS_FILE, "is not set; give a JSON file, `{}` means every default");
+        }
+        file
+    }
+
+    fn url(&mut self, name: &'static str) -> Option<Url> {
+        let text = self.text(name)?;
+        match Url::parse(&text) {
+            Ok(url) if url.scheme() == "https" || url.scheme() == "http" => Some(url),
+            _ => {
+                self.problem(name, "is no http(s) URL");
+                None
+            }
+        }
+    }
+
+    fn clock(&mut self, blobs: Option<&Blobs>, backend: Option<&Url>, telemetry: Option<&Secret>) -> Clock {
+        let clock = match Clock::from_settings(|name| {
+            (self.given)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        }) {
+            Ok(clock) => clock,
+            Err(error) => {
+                self.problem(clock::SPEED_SETTING, error.to_string());
+                return Clock::REAL;
+            }
+        };
+        if clock.is_scaled() {
+            let far =
+                |setting| format!("time may run faster on one machine only, and {setting} is elsewhere");
+            if matches!(blobs, Some(Blobs::Container { url, .. }) if !text_is_loopback(url.reveal())) {
+                self.problem(clock::SPEED_SETTING, far(name::BLOB_URL));
+            }
+            if backend.is_some_and(|url| !is_loopback(url)) {
+                self.problem(clock::SPEED_SETTING, far(name::ACA_ENDPOINT));
+            }
+            if telemetry.is_some_and(|text| !ingestion_is_loopback(text.reveal())) {
+                self.problem(clock::SPEED_SETTING, far(name::TELEMETRY));
+            }
+        }
+        clock
+    }
+}
+
+/// Whether a URL points to this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => url.scheme() == "file",
+    }
+}
+
+fn text_is_loopback(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| is_loopback(&url))
+}
+
+fn ingestion_is_loopback(connection_string: &str) -> bool {
+    let parts = connection_string.split(';').filter_map(|part| part.split_once('='));
+    parts
+        .filter(|(name, _)| name.trim() == "IngestionEndpoint")
+        .any(|(_, value)| text_is_loopback(value.trim()))
+}
+
+fn file_path(text: &str) -> PathBuf {
+    Url::parse(text).ok().and_then(|url| url.to_file_path().ok()).unwrap_or_else(|| PathBuf::from(text))
+}
+
+/// A name for keys and labels: the platform's, reduced to safe characters, else a random one.
+fn instance_name(given: Option<String>) -> String {
+    /// Enough to tell instances apart, short enough for keys.
+    const LENGTH_MAX: usize = 32;
+    let given = given.unwrap_or_default().to_ascii_lowercase();
+    let name: String = given.chars().filter(char::is_ascii_alphanumeric).take(LENGTH_MAX).collect();
+    if name.is_empty() { format!("{:016x}", getrandom::u64().unwrap_or_default()) } else { name }
+}
+
+/// What we need of a storage connection string.
+struct ConnectionString {
+    blob_endpoint: String,
+    key: Option<Secret>,
+}
+
+impl ConnectionString {
+    /// The account and key that every storage emulator knows, published by the vendor.
+    const DEVELOPMENT: &str = "AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1";
+
+    fn parse(text: &str) -> Result<ConnectionString, String> {
+        let text = if text.contains("UseDevelopmentStorage=true") { Self::DEVELOPMENT } else { text };
+        let value = |name: &str| {
+            let mut parts = text.split(';').filter_map(|part| part.split_once('='));
+            parts.find(|(found, _)| found.trim() == name).map(|(_, value)| value.trim().to_owned())
+        };
+        let blob_endpoint = value("BlobEndpoint").or_else(|| {
+            let suffix = value("EndpointSuffix").unwrap_or_else(|| "core.windows.net".to_owned());
+            value("AccountName").map(|account| format!("https://{account}.blob.{suffix}"))
+        });
+        let blob_endpoint = blob_endpoint
+            .ok_or("is no connection string; it needs AccountName and AccountKey, or BlobEndpoint")?;
+        let blob_endpoint = blob_endpoint.trim_end_matches('/').to_owned();
+        Ok(ConnectionString { blob_endpoint, key: value("AccountKey").map(Secret) })
+    }
+
+    fn container(self) -> Blobs {
+        Blobs::Container { url: Secret(format!("{}/switchyard", self.blob_endpoint)), key: self.key }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)], listen: Option<&str>) -> Result<Settings, Vec<Problem>> {
+        let pairs: Vec<(String, String)> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Settings::read(listen, move |name| {
+            pairs.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone())
+        })
+    }
+
+    const GOOD: &[(&str, &str)] =
+        &[("FUNCTIONS_CUSTOMHANDLER_PORT", "8080"), ("BLOB_URL", "file:///tmp/b"), ("KNOBS_FILE", "k.json")];
+
+    fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let kept = GOOD.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+        kept.copied().chain(more.iter().copied()).collect()
+    }
+
+    #[test]
+    fn the_least_that_starts() {
+        assert_eq!(read(GOOD, None).unwrap().serve, Serve::UnderHost(8080));
+        let alone = read(&GOOD[1..], Some("127.0.0.1:0")).unwrap();
+        assert_eq!(alone.serve, Serve::Alone("127.0.0.1:0".parse().unwrap()));
+    }
+
+    #[test]
+    fn every_problem_is_reported_in_the_order_of_the_table() {
+        let problems = read(&[("SWITCHYARD_SPEED", "2"), ("ACA_ENDPOINT", "nonsense")], None).unwrap_err();
+        let names: Vec<&str> = problems.iter().map(|problem| problem.setting).collect();
+        assert_eq!(
+            names,
+            [name::PORT, name::BLOB_URL, name::KNOBS_FILE, name::ACA_ENDPOINT, clock::SPEED_SETTING]
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        let cases: &[(&[(&str, &str)], &str)] = &[
+            (&[("FUNCTIONS_CUSTOMHANDLER_PORT", "eighty")], name::PORT),
+            (&[("BLOB_URL", "ftp://x/y")], name::BLOB_URL),
+            (&[("BLOB_URL", "http://far.example/container")], name::BLOB_URL),
+            (&[("BLOB_URL", "not a url")], name::BLOB_URL),
+            (&[("WEBSITE_INSTANCE_ID", "abc")], name::BLOB_URL),
+            (&[("KEY_VAULT_URL", "https://v.vault.azure.net")], name::KEY_VAULT_URL),
+            (&[("KNOBS_FILE", " ")], name::KNOBS_FILE),
+            (&[("AzureWebJobsStorage", "nonsense")], name::STORAGE),
+            (
+                &[
+                    ("SWITCHYARD_SPEED", "60"),
+                    ("SWITCHYARD_EPOCH_UNIX_MS", "5"),
+                    ("ACA_ENDPOINT", "https://app.example"),
+                ],
+                clock::SPEED_SETTING,
+            ),
+        ];
+        for (change, culprit) in cases {
+            let problems = read(&with(change), None).unwrap_err();
+            assert_eq!(problems.iter().map(|p| p.setting).collect::<Vec<_>>(), [*culprit], "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_string_is_enough_for_facts() {
+        let given = [
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", "1"),
+            ("KNOBS_FILE", "k"),
+            ("AzureWebJobsStorage", "UseDevelopmentStorage=true"),
+        ];
+        let Blobs::Container { url, key } = read(&given, None).unwrap().blobs else { panic!("a container") };
+        assert_eq!(url.reveal(), "http://127.0.0.1:10000/devstoreaccount1/switchyard");
+        assert!(key.is_some());
+        assert_eq!(format!("{key:?}"), "Some(Secret(…))");
+    }
+}

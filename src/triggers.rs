@@ -1,0 +1,167 @@
+//! The functions, by folder name. Each is three paragraphs: gather, ask policy, carry out.
+//!
+//! HTTP functions live under `/api/`; queue and timer functions come as envelopes at
+//! `/{FunctionName}`, from the host only, and outside `/api/`, so that nobody can forge one.
+
+pub mod alerts;
+pub mod dead_letter;
+pub mod dispatch;
+pub mod explain;
+pub mod health;
+pub mod jobs;
+pub mod metrics;
+pub mod open_api;
+pub mod openai;
+pub mod operate;
+pub mod rebalance;
+pub mod status;
+pub mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wire::envelope::{Done, Envelope};
+
+use crate::app::App;
+use crate::failure::{Failure, Kind};
+use crate::http::{self, Method, Request, Response, path};
+use crate::settings::Serve;
+
+/// Until the headers of an HTTP answer: the platform's ingress ends at 230 s.
+const HTTP_WITHIN: Duration = Duration::from_secs(220);
+/// A queue function's limit. The host's own (10 min) would kill every invocation in the process.
+const QUEUE_WITHIN: Duration = Duration::from_secs(240);
+/// Limit of Sweep and Metrics: below their period.
+const TICK_WITHIN: Duration = Duration::from_secs(20);
+/// Limit of Rebalance.
+const REBALANCE_WITHIN: Duration = Duration::from_secs(120);
+/// An envelope holds a message of at most 64 KiB, encoded twice.
+const ENVELOPE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Answers any request.
+pub async fn answer(app: Arc<App>, request: Request) -> Response {
+    let response = if let Some(function) = envelope_function(&app, &request) {
+        invoke(&app, request, function).await
+    } else if request.path == "/" {
+        // The host's readiness probe: any answer will do, and this one needs nothing.
+        http::bytes(200, bytes::Bytes::from_static(b"switchyard\n"))
+    } else {
+        match tokio::time::timeout(HTTP_WITHIN, api(&app, request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(failure)) => http::failure(&failure),
+            Err(_) => http::failure(&Failure::new(Kind::TimedOut, "timeout", "no answer in time; try again")),
+        }
+    };
+    app.metrics.answered(response.status().as_u16());
+    response
+}
+
+async fn api(app: &App, request: Request) -> Result<Response, Failure> {
+    // The hot path needs no decoding.
+    if request.path == "/api/v1/embeddings" {
+        return openai::answer(app, request, &["embeddings"]).await;
+    }
+    let segments = path::segments(&request.path, request.proxied())?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let ids_may_hold_slashes = matches!(segments[..], ["api", "v1", "models", _]);
+    if !ids_may_hold_slashes && segments.iter().any(|segment| segment.contains('/')) {
+        return Err(Failure::invalid(
+            "path",
+            "encoded_slash",
+            "the path has a `%2F` where no id may hold one",
+        ));
+    }
+    let get = matches!(request.method, Method::GET | Method::HEAD);
+    match &segments[..] {
+        ["api", "v1", rest @ ..] => openai::answer(app, request, rest).await,
+        ["api", "jobs", ..] => jobs::answer(app, &request).await,
+        ["api", "explain"] => explain::answer(app, request).await,
+        ["api", "status", page @ ..] if get => status::answer(app, &request, page).await,
+        ["api", "status", ..] => Err(Failure::method("GET, HEAD")),
+        ["api", "operate", what @ ..] => operate::answer(app, &request, what).await,
+        ["api", "alerts"] if matches!(app.serve, Serve::UnderHost(_)) => alerts::answer(app, request).await,
+        ["api", "health"] if get => Ok(health::answer(app)),
+        ["api", "openapi.json"] if get => Ok(open_api::answer()),
+        ["api", "health" | "openapi.json"] => Err(Failure::method("GET, HEAD")),
+        _ => Err(Failure::not_found("nothing is here; see /api/openapi.json")),
+    }
+}
+
+/// The queue and timer functions.
+#[derive(Clone, Copy)]
+enum Function {
+    Dispatch,
+    DeadLetter,
+    Rebalance,
+    Sweep,
+    Metrics,
+}
+
+impl Function {
+    fn within(self) -> Duration {
+        match self {
+            Function::Dispatch | Function::DeadLetter => QUEUE_WITHIN,
+            Function::Sweep | Function::Metrics => TICK_WITHIN,
+            Function::Rebalance => REBALANCE_WITHIN,
+        }
+    }
+}
+
+fn envelope_function(app: &App, request: &Request) -> Option<Function> {
+    if !matches!(app.serve, Serve::UnderHost(_)) || request.method != Method::POST {
+        return None;
+    }
+    match request.path.as_str() {
+        "/Dispatch" => Some(Function::Dispatch),
+        "/DeadLetter" => Some(Function::DeadLetter),
+        "/Rebalance" => Some(Function::Rebalance),
+        "/Sweep" => Some(Function::Sweep),
+        "/Metrics" => Some(Function::Metrics),
+        _ => None,
+    }
+}
+
+/// Runs a queue or timer function: 200 with a body when it is done (an empty body would hang the
+/// host), 500 when the message must come again.
+async fn invoke(app: &App, mut request: Request, function: Function) -> Response {
+    let run = async {
+        let body = request.body(ENVELOPE_BYTES_MAX).await?;
+        let envelope: Envelope = serde_json::from_slice(&body)
+            .map_err(|error| Failure::invalid("body", "invalid_envelope", format!("no envelope: {error}")))?;
+        match function {
+            Function::Dispatch => dispatch::run(app, &envelope).await,
+            Function::DeadLetter => dead_letter::run(app, &envelope).await,
+            Function::Rebalance => rebalance::run(&envelope).await,
+            Function::Sweep => sweep::run(&envelope).await,
+            Function::Metrics => metrics::run(app).await,
+        }
+    };
+    let done = tokio::time::timeout(function.within(), run).await;
+    let failure = match done {
+        Ok(Ok(done)) => return http::json(200, &done),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure::new(Kind::Bug, "timeout", "the function ran into its own time limit"),
+    };
+    tracing::error!(
+        path = request_name(function),
+        code = failure.code,
+        cause = failure.message,
+        "invocation failed"
+    );
+    http::failure(&failure)
+}
+
+fn request_name(function: Function) -> &'static str {
+    match function {
+        Function::Dispatch => "Dispatch",
+        Function::DeadLetter => "DeadLetter",
+        Function::Rebalance => "Rebalance",
+        Function::Sweep => "Sweep",
+        Function::Metrics => "Metrics",
+    }
+}
+
+/// What a function with nothing to say answers.
+fn done() -> Result<Done, Failure> {
+    Ok(Done::default())
+}

@@ -1,0 +1,99 @@
+//! Function `Explain`: the decision that a request would get, with every number, and nothing run.
+
+use std::borrow::Cow;
+
+use policy::request::Operation;
+use policy::route;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use wire::catalogue::Permission;
+
+use super::openai::{controls, infer, shape};
+use crate::app::App;
+use crate::auth;
+use crate::failure::Failure;
+use crate::http::{self, BODY_BYTES_MAX, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use crate::observe;
+
+/// Body of `POST /api/explain`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Question<'a> {
+    /// `embeddings` (usual), `chat/completions` or `completions`.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<String>)]
+    pub operation: Option<Cow<'a, str>>,
+    /// The body that would be sent to `/v1/{operation}`.
+    #[serde(borrow)]
+    #[schema(value_type = Object)]
+    pub body: &'a RawValue,
+    /// The routing headers that would be sent, as `{"Switchyard-Deadline": "2h"}`.
+    #[serde(default)]
+    pub headers: std::collections::BTreeMap<String, String>,
+}
+
+/// Answers with the decision as data.
+///
+/// # Errors
+/// As the request itself would get them.
+pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure> {
+    if request.method != Method::POST {
+        return Err(Failure::method("POST"));
+    }
+    let catalogue = app.catalogue().await?;
+    auth::tenant(&catalogue, &request.headers, Permission::Read)?;
+    let body = request.body(BODY_BYTES_MAX).await?;
+    let question: Question<'_> = serde_json::from_slice(&body).map_err(|error| {
+        let message = format!("the body must be {{\"operation\", \"body\", \"headers\"}}: {error}");
+        Failure::invalid("body", "invalid_json", message)
+    })?;
+    let operation = operation(question.operation.as_deref())?;
+    let now = app.now();
+    let controls = controls::read(&headers(&question)?, now)?;
+    let shape = shape::read(operation, question.body.get().as_bytes())?;
+    let model = infer::model_for(&catalogue, &shape, operation)?;
+    shape.check(model)?;
+
+    let wanted = infer::wanted(model, operation, &shape, &controls, now);
+    let snapshot = observe::snapshot(&catalogue, Some(model), &app.metrics, &app.views, now);
+    let knobs = app.knobs.now();
+    let decision = route(&knobs.knobs, &wanted, &snapshot);
+
+    Ok(http::json(
+        200,
+        &json!({
+            "dry_run": true,
+            "request": audit::request(&wanted),
+            "seen": audit::seen(&snapshot),
+            "decision": audit::decision(&decision),
+            "knobs": super::status::knobs(&knobs.knobs),
+        }),
+    ))
+}
+
+fn operation(given: Option<&str>) -> Result<Operation, Failure> {
+    match given.unwrap_or("embeddings").trim_start_matches("/v1/") {
+        "embeddings" => Ok(Operation::Embeddings),
+        "chat/completions" => Ok(Operation::ChatCompletions),
+        "completions" => Ok(Operation::Completions),
+        _ => {
+            let message = "operation must be embeddings, chat/completions or completions";
+            Err(Failure::invalid("operation", "invalid_value", message))
+        }
+    }
+}
+
+fn headers(question: &Question<'_>) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &question.headers {
+        let wrong = || {
+            let message = format!("`{}` is no header", name.escape_default());
+            Failure::invalid("headers", "invalid_header", message)
+        };
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+        headers.append(name, HeaderValue::from_str(value).map_err(|_| wrong())?);
+    }
+    Ok(headers)
+}

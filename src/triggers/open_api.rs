@@ -1,0 +1,97 @@
+//! Function `OpenApi`: the description of what exists here, made from the code's own types.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use utoipa::OpenApi;
+use wire::openai::{EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Model, ModelList};
+
+use super::explain::Question;
+use super::health::Health;
+use crate::http::{self, Response};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Switchyard", description = "Sends each inference request where the money is best spent"),
+    paths(
+        paths::embeddings,
+        paths::chat_completions,
+        paths::completions,
+        paths::models,
+        paths::model,
+        paths::explain,
+        paths::status,
+        paths::replicas,
+        paths::refresh,
+        paths::health
+    ),
+    components(schemas(EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Model, ModelList, Health))
+)]
+struct Description;
+
+/// The description, rendered once.
+pub fn answer() -> Response {
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| {
+        Description::openapi().to_json().expect("the description is plain data, which serializes").into()
+    });
+    http::text_json(200, TEXT.clone())
+}
+
+/// One function a path: never called, only described.
+#[expect(dead_code, reason = "utoipa reads the attributes, nobody calls the functions")]
+mod paths {
+    use super::{EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Health, Model, ModelList, Question};
+
+    #[utoipa::path(post, path = "/api/v1/embeddings", request_body = EmbeddingsRequest,
+        params(
+            ("Switchyard-Deadline" = Option<String>, Header, description = "30s, 2h or an RFC 3339 instant; hard"),
+            ("Switchyard-Lane" = Option<String>, Header, description = "auto, realtime or deferred"),
+            ("Switchyard-Max-Cost" = Option<String>, Header, description = "US dollars"),
+            ("Prefer" = Option<String>, Header, description = "wait=N or respond-async, RFC 7240"),
+        ),
+        responses(
+            (status = 200, body = EmbeddingsResponse),
+            (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+            (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody),
+            (status = 429, body = ErrorBody), (status = 502, body = ErrorBody), (status = 503, body = ErrorBody),
+        ))]
+    fn embeddings() {}
+
+    #[utoipa::path(post, path = "/api/v1/chat/completions", request_body = Object,
+        description = "Forwarded to a backend that serves the model; `stream: true` streams events",
+        responses((status = 200, body = Object), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+    fn chat_completions() {}
+
+    #[utoipa::path(post, path = "/api/v1/completions", request_body = Object,
+        description = "Forwarded to a backend that serves the model; `stream: true` streams events",
+        responses((status = 200, body = Object), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+    fn completions() {}
+
+    #[utoipa::path(get, path = "/api/v1/models",
+        responses((status = 200, body = ModelList), (status = 401, body = ErrorBody)))]
+    fn models() {}
+
+    #[utoipa::path(get, path = "/api/v1/models/{id}", params(("id" = String, Path, description = "`/` as %2F")),
+        responses((status = 200, body = Model), (status = 404, body = ErrorBody)))]
+    fn model() {}
+
+    #[utoipa::path(post, path = "/api/explain", request_body = Question,
+        responses((status = 200, body = Object, description = "the decision with every number; nothing is run"),
+            (status = "4XX", body = ErrorBody)))]
+    fn explain() {}
+
+    #[utoipa::path(get, path = "/api/status",
+        responses((status = 200, body = Object), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    fn status() {}
+
+    #[utoipa::path(get, path = "/api/status/replicas/{backend}", params(("backend" = String, Path)),
+        responses((status = 200, body = Object), (status = 404, body = ErrorBody)))]
+    fn replicas() {}
+
+    #[utoipa::path(post, path = "/api/operate/knobs/refresh",
+        responses((status = 200, body = Object), (status = 409, body = Object)))]
+    fn refresh() {}
+
+    #[utoipa::path(get, path = "/api/health", responses((status = 200, body = Health)))]
+    fn health() {}
+}

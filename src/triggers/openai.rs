@@ -1,0 +1,44 @@
+//! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists.
+
+pub mod controls;
+pub mod infer;
+pub mod models;
+pub mod refuse;
+pub mod shape;
+
+use policy::request::Operation;
+
+use crate::app::App;
+use crate::failure::{Failure, Kind};
+use crate::http::{Method, Request, Response};
+
+/// Answers `/api/v1/{segments}`.
+///
+/// # Errors
+/// What the caller is told instead.
+pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Response, Failure> {
+    let operation = match segments {
+        ["embeddings"] => Operation::Embeddings,
+        ["chat", "completions"] => Operation::ChatCompletions,
+        ["completions"] => Operation::Completions,
+        ["models"] | ["models", _] => {
+            return match request.method {
+                Method::GET | Method::HEAD => models::answer(app, &request, segments.get(1).copied()).await,
+                _ => Err(Failure::method("GET, HEAD")),
+            };
+        }
+        _ => return Err(unsupported(&segments.join("/"))),
+    };
+    match request.method {
+        Method::POST => infer::answer(app, request, operation).await,
+        _ => Err(Failure::method("POST")),
+    }
+}
+
+/// Never a made-up answer for what this version does not do.
+fn unsupported(path: &str) -> Failure {
+    let message = format!(
+        "/v1/{path} is not served here; this version serves embeddings, chat/completions, completions and models"
+    );
+    Failure::new(Kind::NotFound, "unsupported_endpoint", message)
+}

@@ -1,0 +1,242 @@
+//! One inference request: gather what is seen, ask policy, carry it out; a try that fails before its
+//! first byte goes back to policy with that failure in the snapshot.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use policy::admit::Ask;
+use policy::estimate::Choice;
+use policy::request::{Answer, Operation};
+use policy::snapshot::{Attempt, Failure as TryFailure, Snapshot};
+use policy::units::Millis;
+use policy::{Decision, route, route::Verdict};
+use wire::catalogue::Permission;
+
+use super::controls::{self, Controls, HEADERS_WITHIN};
+use super::models::unknown;
+use super::refuse;
+use super::shape::{self, Shape};
+use crate::act::forward::{Outcome, Try, forward};
+use crate::app::App;
+use crate::auth::{self, Caller};
+use crate::catalogue::{self, Catalogue, Model};
+use crate::failure::{Failure, Kind};
+use crate::http::{self, BODY_BYTES_MAX, Request, Response};
+use crate::observe;
+
+/// Tries of one request, at most: policy stops earlier unless many backends serve the model.
+const TRIES_MAX: usize = 6;
+
+/// Routes and forwards.
+///
+/// # Errors
+/// What the caller is told when its request is wrong.
+pub async fn answer(app: &App, mut request: Request, operation: Operation) -> Result<Response, Failure> {
+    let now = app.now();
+    let catalogue = app.catalogue().await?;
+    let caller = auth::tenant(&catalogue, &request.headers, Permission::Submit)?;
+    let controls = controls::read(&request.headers, now)?;
+    let body = request.body(BODY_BYTES_MAX).await?;
+    let shape = shape::read(operation, &body)?;
+    let model = model_for(&catalogue, &shape, operation)?;
+    shape.check(model)?;
+    if request.header("x-stainless-retry-count").is_some_and(|count| count != "0") {
+        app.metrics.marked_repeat();
+    }
+    let wanted = wanted(model, operation, &shape, &controls, now);
+    let body = shape.named(&body, &model.spec.id);
+    let work =
+        Work { app, catalogue: &catalogue, model, wanted, controls, request: &request, caller: &caller };
+    Ok(work.run(body).await)
+}
+
+/// The model that a body names.
+///
+/// # Errors
+/// 404 when it is unknown, 400 when it cannot do this.
+pub fn model_for<'a>(
+    catalogue: &'a Catalogue,
+    shape: &Shape<'_>,
+    operation: Operation,
+) -> Result<&'a Model, Failure> {
+    let model = catalogue.model(&shape.model).ok_or_else(|| unknown(&shape.model))?;
+    if !model.spec.operations.contains(&catalogue::operation(operation)) {
+        let what =
+            format!("`{}` does not do {}; choose another model", model.spec.id, audit::operation(operation));
+        return Err(Failure::invalid("model", "operation_not_supported", what));
+    }
+    Ok(model)
+}
+
+/// What policy looks at.
+pub fn wanted(
+    model: &Model,
+    operation: Operation,
+    shape: &Shape<'_>,
+    controls: &Controls,
+    now: policy::units::UnixMs,
+) -> policy::Request {
+    policy::Request {
+        model: model.spec.id.clone(),
+        operation,
+        items: shape.items,
+        tokens_in: shape.tokens_in,
+        tokens_out: shape.tokens_out,
+        arrived: now,
+        deadline: controls.deadline,
+        lane: controls.lane,
+        answer: controls.answer,
+        tier: shape.tier,
+        max_cost: controls.max_cost,
+        residency: None,
+    }
+}
+
+/// Everything that one request is decided and carried out with.
+struct Work<'a> {
+    app: &'a App,
+    catalogue: &'a Catalogue,
+    model: &'a Model,
+    wanted: policy::Request,
+    controls: Controls,
+    request: &'a Request,
+    caller: &'a Caller,
+}
+
+impl Work<'_> {
+    async fn run(&self, body: Bytes) -> Response {
+        let mut tried = Vec::new();
+        let mut admitted = false;
+        for _ in 0..TRIES_MAX {
+            let snapshot = self.see(&tried);
+            let decision = route(&self.app.knobs.knobs(), &self.wanted, &snapshot);
+            self.record(&snapshot, &decision);
+            let choice = match &decision.verdict {
+                Verdict::Realtime(choice) => choice,
+                Verdict::Deferred(_) => return no_deferred_lane(),
+                Verdict::Refuse(refusal) => {
+                    self.note_turned_away(&decision);
+                    return refuse::answer(&decision, refusal);
+                }
+            };
+            if !admitted && let Err(limited) = self.admit(choice) {
+                return refuse::limited(&limited);
+            }
+            admitted = true;
+            match self.attempt(choice, body.clone(), tried.is_empty()).await {
+                Some(Outcome::Answered(response)) => return self.tell(response, &decision, choice),
+                Some(Outcome::Refused(response)) => return response,
+                Some(Outcome::Failed(failure)) => {
+                    tried.push(Attempt { backend: choice.place.clone(), failure });
+                }
+                // The breaker closed the way since it was looked at: the next look shows it.
+                None => {}
+            }
+        }
+        let message = "every try at a backend failed; try again";
+        http::failure(&Failure::new(Kind::Upstream, "backends_failed", message).retry_after(1_000))
+    }
+
+    fn see(&self, tried: &[Attempt]) -> Snapshot {
+        let app = self.app;
+        let mut snapshot =
+            observe::snapshot(self.catalogue, Some(self.model), &app.metrics, &app.views, app.now());
+        snapshot.tried = tried.to_vec();
+        snapshot
+    }
+
+    fn admit(&self, choice: &Choice) -> Result<(), policy::admit::Limited> {
+        let tokens = policy::units::Tokens(self.wanted.tokens_in.0.saturating_add(self.wanted.tokens_out.0));
+        let ask = Ask { tokens, cost: choice.cost };
+        let tenant = self.caller.tenant();
+        self.app.metrics.let_in(&tenant.id, &tenant.limits, &ask, self.app.now())
+    }
+
+    async fn attempt(&self, choice: &Choice, body: Bytes, first: bool) -> Option<Outcome> {
+        let app = self.app;
+        let backend = self.catalogue.backend(&choice.place)?;
+        let counts = app.metrics.backend(&backend.name);
+        let under_way = counts.begin(app.now())?;
+        if !first {
+            app.metrics.retried();
+        }
+        app.metrics.spent(app.now(), choice.cost);
+        let request = self.request;
+        let tried = Try {
+            backend,
+            operation: self.wanted.operation,
+            model: &self.model.spec.id,
+            headers: &request.headers,
+            id: &request.id,
+            body,
+            within: self.time_left(),
+            span: &request.span,
+        };
+        let outcome = forward(&app.client, tried, under_way, || app.now()).await;
+        if let Outcome::Failed(TryFailure::Warming { .. } | TryFailure::Overloaded { .. }) = outcome {
+            counts.turn_away(app.now());
+        }
+        Some(outcome)
+    }
+
+    /// How long headers may still take, in real time.
+    fn time_left(&self) -> Duration {
+        let now = self.app.now();
+        let within = match self.wanted.answer {
+            Answer::Now { within } => within,
+            Answer::LaterWelcome => HEADERS_WITHIN,
+        };
+        let left = Millis(within.0.saturating_sub(now.since(self.wanted.arrived).0));
+        let left = self.wanted.deadline.map_or(left, |deadline| left.min(deadline.since(now)));
+        self.app.clock.real(Duration::from_millis(left.0))
+    }
+
+    fn record(&self, snapshot: &Snapshot, decision: &Decision) {
+        let reason = decision.reasons.first().expect("a decision has at least one reason");
+        self.app.metrics.decided(reason.code);
+        let line = audit::Line {
+            v: 1,
+            at: snapshot.now.0,
+            tenant: self.caller.tenant().id.clone(),
+            request_id: self.request.id.to_str().unwrap_or_default().to_owned(),
+            request: audit::request(&self.wanted),
+            seen: audit::seen(snapshot),
+            decision: audit::decision(decision),
+        };
+        self.app.records.add(line.text());
+    }
+
+    /// A refused request is demand too: the scaler must see it.
+    fn note_turned_away(&self, decision: &Decision) {
+        use policy::reason::Code;
+        let code = decision.reasons.first().map(|reason| reason.code);
+        if matches!(code, Some(Code::Overloaded | Code::Warming)) {
+            let realtime =
+                decision.choices.iter().filter(|choice| choice.lane == policy::request::Lane::Realtime);
+            realtime.for_each(|choice| self.app.metrics.backend(&choice.place).turn_away(self.app.now()));
+        }
+    }
+
+    /// Says what was decided, and why, in headers.
+    fn tell(&self, mut response: Response, decision: &Decision, choice: &Choice) -> Response {
+        let codes: Vec<&str> = decision.reasons.iter().map(|reason| reason.code.as_str()).collect();
+        let prices = self.catalogue.backend(&choice.place).map_or("unknown", |backend| &backend.price_date);
+        let cost = choice.cost.usd();
+        http::set(&mut response, "switchyard-lane", audit::lane(choice.lane));
+        http::set(&mut response, "switchyard-reason", &codes.join(", "));
+        http::set(&mut response, "switchyard-cost", &format!("estimate={cost};currency=USD;prices={prices}"));
+        let eta = format!("p50={};p95={}", choice.eta.p50.0, choice.eta.p95.0);
+        http::set(&mut response, "switchyard-eta", &eta);
+        response.headers_mut().insert("switchyard-model", self.model.label.clone());
+        if self.controls.keyed {
+            http::set(&mut response, "switchyard-idempotency", "not-stored");
+        }
+        response
+    }
+}
+
+fn no_deferred_lane() -> Response {
+    let message = "the deferred lane takes no work in this version; ask without Switchyard-Lane";
+    let failure = Failure::new(Kind::Unavailable, "deferred_unavailable", message).of("Switchyard-Lane");
+    http::failure(&Failure { vain: true, ..failure })
+}

@@ -1,0 +1,199 @@
+//! Function `Status`: what is broken, at risk and wasted, in three lines and as data; and the number
+//! of replicas that a scaler asks for.
+
+use policy::Knobs;
+use policy::knobs::AutoscaleMode;
+use policy::units::UnixMs;
+use policy::{breaker, replicas};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::auth;
+use crate::catalogue::{Backend, Catalogue, State};
+use crate::failure::{Failure, Kind};
+use crate::http::{self, Request, Response};
+use crate::observe;
+
+/// Answers `/api/status` and `/api/status/replicas/{backend}`.
+///
+/// # Errors
+/// Without an operator's key; 404 for other pages.
+pub async fn answer(app: &App, request: &Request, page: &[&str]) -> Result<Response, Failure> {
+    let catalogue = app.catalogue().await?;
+    auth::admin(&catalogue, &request.headers)?;
+    match page {
+        [] | [""] => Ok(overview(app, &catalogue, request)),
+        ["replicas", name] => {
+            let backend = catalogue.backend(name).ok_or_else(|| {
+                Failure::new(
+                    Kind::NotFound,
+                    "backend_not_found",
+                    format!("the catalogue names no backend `{name}`"),
+                )
+            })?;
+            Ok(wanted_replicas(app, backend))
+        }
+        _ => Err(Failure::not_found("the pages are /api/status and /api/status/replicas/{backend}")),
+    }
+}
+
+/// What the scaler reads: KEDA's metrics-api rule takes `replicas`.
+fn wanted_replicas(app: &App, backend: &Backend) -> Response {
+    let now = app.now();
+    let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
+    let counts = app.metrics.backend(&backend.name);
+    let plan = replicas::replicas(&app.knobs.knobs(), &seen, counts.turned_away(now), now);
+    counts.plan(plan.replicas);
+    let reason = audit::reason(&plan.reason);
+    http::json(200, &json!({ "backend": backend.name, "replicas": plan.replicas, "reason": reason }))
+}
+
+fn overview(app: &App, catalogue: &Catalogue, request: &Request) -> Response {
+    let now = app.now();
+    let lines = [broken(app, catalogue, now), at_risk(app, now), wasted(app, catalogue, now)];
+    if request.header("accept").is_some_and(|kinds| kinds.starts_with("text/plain")) {
+        let text = format!("{}\n", lines.join("\n"));
+        let mut response = http::bytes(200, text.into());
+        http::set(&mut response, "content-type", "text/plain; charset=utf-8");
+        return response;
+    }
+    let backends: Vec<Value> = catalogue.backends.iter().map(|found| backend(app, found, now)).collect();
+    let knobs_in_force = app.knobs.now();
+    let totals = app.metrics.totals();
+    let by_reason: serde_json::Map<_, _> =
+        totals.by_reason.iter().map(|(code, count)| ((*code).to_owned(), json!(count))).collect();
+    let shown = json!({
+        "lines": lines,
+        "instance": app.instance,
+        "now_unix_ms": now.0,
+        "up_s": now.since(app.started).0 / 1_000,
+        "backends": backends,
+        "knobs": {
+            "in_force": knobs(&knobs_in_force.knobs),
+            "age_s": knobs_in_force.read_ms.map(|read| now.since(UnixMs(read)).0 / 1_000),
+            "refused": knobs_in_force.refused,
+        },
+        "catalogue": catalogue_state(app, now),
+        "totals": {
+            "answers_by_status_class": totals.by_status,
+            "decisions_by_reason": by_reason,
+            "retries": totals.retries,
+            "marked_repeats": totals.marked_repeats,
+            "estimated_usd": totals.cost.usd(),
+            "decisions_not_recorded": app.records.dropped(),
+        },
+        "spent_this_hour_usd": app.metrics.spent_this_hour(now).usd(),
+        "deferred_lane": "not in this version",
+    });
+    http::json(200, &shown)
+}
+
+fn broken(app: &App, catalogue: &Catalogue, now: UnixMs) -> String {
+    let state = |backend: &&std::sync::Arc<Backend>| app.metrics.backend(&backend.name).observed(now).breaker;
+    let down: Vec<&str> = catalogue
+        .backends
+        .iter()
+        .filter(|backend| state(backend) != breaker::State::Closed)
+        .map(|backend| backend.name.as_str())
+        .collect();
+    if down.is_empty() {
+        "broken: nothing".to_owned()
+    } else {
+        format!("broken: no answer from {}", down.join(", "))
+    }
+}
+
+fn at_risk(app: &App, now: UnixMs) -> String {
+    let knobs = app.knobs.now();
+    let mut risks = Vec::new();
+    if let Some(refused) = &knobs.refused {
+        risks.push(format!("newest knobs refused ({refused})"));
+    }
+    if let State::Loaded { refused: Some(refused), .. } = app.catalogue.state() {
+        risks.push(format!("newest catalogue refused ({refused})"));
+    }
+    if let Some(cap) = knobs.knobs.max_usd_per_hour {
+        let spent = app.metrics.spent_this_hour(now);
+        // Four fifths of a budget is where one still has time to act.
+        if spent.0.saturating_mul(5) > cap.0.saturating_mul(4) {
+            risks.push(format!("{:.2} of {:.2} USD of this hour are spent", spent.usd(), cap.usd()));
+        }
+    }
+    if risks.is_empty() { "at risk: nothing".to_owned() } else { format!("at risk: {}", risks.join("; ")) }
+}
+
+fn wasted(app: &App, catalogue: &Catalogue, now: UnixMs) -> String {
+    let floor = app.knobs.knobs().min_replicas;
+    let idle = |backend: &&std::sync::Arc<Backend>| {
+        let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
+        let used_lately = seen.last_used.is_some_and(|used| now.since(used) < replicas::COOLDOWN);
+        floor > 0 && !used_lately
+    };
+    let idle: Vec<&std::sync::Arc<Backend>> = catalogue.backends.iter().filter(idle).collect();
+    if idle.is_empty() {
+        return "wasted: nothing".to_owned();
+    }
+    let each_hour: f64 = idle.iter().map(|backend| backend.facts.price_per_replica_hour.usd()).sum();
+    let cost = each_hour * f64::from(floor);
+    format!(
+        "wasted: {cost:.2} USD an hour for {floor} idle replica(s) each of {} backend(s), kept by min-aca-replicas",
+        idle.len()
+    )
+}
+
+fn backend(app: &App, backend: &Backend, now: UnixMs) -> Value {
+    let own = app.metrics.backend(&backend.name).observed(now);
+    let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
+    let breaker = match own.breaker {
+        breaker::State::Closed => json!({ "state": "closed" }),
+        breaker::State::Open { until } => json!({ "state": "open", "until_unix_ms": until.0 }),
+        breaker::State::HalfOpen => json!({ "state": "half_open" }),
+    };
+    json!({
+        "name": backend.name,
+        "region": backend.facts.region,
+        "models": backend.models,
+        "ready_replicas": seen.ready_replicas,
+        "starting_replicas": seen.starting_replicas,
+        "in_flight": seen.in_flight,
+        "sent": own.sent,
+        "failed": own.failed,
+        "breaker": breaker,
+        "latency_measured_ms": own.latency.map(|spread| json!({ "p50": spread.p50.0, "p95": spread.p95.0 })),
+        "cold_start_catalogue_ms": { "p50": backend.facts.cold_start.p50.0, "p95": backend.facts.cold_start.p95.0 },
+        "usd_per_replica_hour": backend.facts.price_per_replica_hour.usd(),
+        "price_date": backend.price_date,
+    })
+}
+
+fn catalogue_state(app: &App, now: UnixMs) -> Value {
+    match app.catalogue.state() {
+        State::Loaded { read_ms, refused, .. } => {
+            json!({ "age_s": now.since(UnixMs(read_ms)).0 / 1_000, "refused": refused })
+        }
+        State::Loading | State::Missing(_) => Value::Null,
+    }
+}
+
+/// Knobs under the names that operators set them by.
+pub fn knobs(knobs: &Knobs) -> Value {
+    json!({
+        "realtime-threshold-ms": knobs.realtime_threshold.0,
+        "batch-cost-threshold": knobs.batch_cost_threshold.usd(),
+        "max-aca-replicas": knobs.max_replicas,
+        "min-aca-replicas": knobs.min_replicas,
+        "max-batch-nodes": knobs.max_nodes,
+        "max-dedicated-nodes": knobs.max_dedicated_nodes,
+        "model-version": knobs.model_version,
+        "gpu-memory-limit": knobs.gpu_memory_limit_mib,
+        "max-usd-per-hour": knobs.max_usd_per_hour.map(|cap| cap.usd()),
+        "rescue-share": knobs.rescue_share_percent,
+        "autoscale-mode": match knobs.autoscale {
+            AutoscaleMode::Observe => "observe",
+            AutoscaleMode::Recommend => "recommend",
+            AutoscaleMode::Act => "act",
+        },
+        "retention-days": knobs.retention_days,
+        "confidence-percent": knobs.confidence_percent,
+    })
+}
