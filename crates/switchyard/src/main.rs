@@ -1,5 +1,6 @@
 //! Parses the command line, reads the environment, runs the command.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -16,7 +17,9 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = setting(LOG).and_then(|value| value.into_string().ok());
     let filter = EnvFilter::new(filter.unwrap_or_else(|| cli.command.log().to_owned()));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // The handler's and the server's own lines carry their times.
+    let log = tracing_subscriber::fmt().without_time().with_ansi(std::io::stderr().is_terminal());
+    log.with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match Place::find(setting, environment()) {
         Ok(place) => switchyard::run(cli, &place).await,
         Err(failure) => Err(failure),

@@ -22,8 +22,6 @@ use crate::loopback::{self, Body, Server};
 const REPLICAS_PAGE: &str = "/front/replicas";
 /// A replica that died is back within about a second: its image needs no second pull.
 const AFTER_DEATH: Duration = Duration::from_millis(500);
-/// A slot comes free when any request ends.
-const AFTER_BUSY: Duration = Duration::from_secs(1);
 /// A cold start that outlived the hold has some seconds to go.
 const AFTER_COLD: Duration = Duration::from_secs(2);
 
@@ -55,7 +53,7 @@ async fn answer(pool: &Arc<Pool>, upstream: &Upstream, request: Request<Incoming
     }
     match pool.lease().await {
         Ok(lease) => forward(upstream, lease, request).await,
-        Err(refusal) => refuse(refusal, pool.last_failure()),
+        Err(refusal) => refuse(refusal, pool),
     }
 }
 
@@ -90,23 +88,23 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn refuse(refusal: Refusal, last_failure: Option<String>) -> Response<Body> {
+fn refuse(refusal: Refusal, pool: &Pool) -> Response<Body> {
     match refusal {
         Refusal::Full => failure(
             StatusCode::TOO_MANY_REQUESTS,
             "overloaded",
             "as many requests as allowed are waiting for a replica; send the request again later",
-            Some(AFTER_BUSY),
+            Some(pool.pause()),
         ),
         Refusal::Busy => failure(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
             "no replica came free in time; send the request again",
-            Some(AFTER_BUSY),
+            Some(pool.pause()),
         ),
         Refusal::Cold => {
             let cause =
-                last_failure.map(|why| format!(" (the last start failed: {why})")).unwrap_or_default();
+                pool.last_failure().map(|why| format!(" (the last start failed: {why})")).unwrap_or_default();
             let text = format!("no replica is ready yet{cause}; send the request again");
             failure(StatusCode::SERVICE_UNAVAILABLE, "cold_start", &text, Some(AFTER_COLD))
         }

@@ -158,7 +158,7 @@ async fn slots_are_kept_and_what_is_beyond_the_bound_is_refused() {
     .await;
     let (status, headers, body) = get(format!("{}/gated", front.url())).await;
     assert_eq!((status, &body["error"]["code"]), (429, &json!("overloaded")));
-    assert_eq!(headers["retry-after-ms"], "1000");
+    assert!(headers["retry-after-ms"].to_str().unwrap().parse::<u64>().unwrap() >= 250);
     assert_eq!(headers["x-should-retry"], "true");
 
     script.gate.add_permits(5);

@@ -9,6 +9,15 @@ use tokio::time::Instant;
 
 use super::scale::{Phase, View};
 
+/// The pause that a refused client is asked for: at least this, so that nobody spins,
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// and at most this, because a guess about the future is worth no more.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How much the newest service time counts in the mean.
+const NEWEST_WEIGHT: f64 = 1.0 / 8.0;
+/// Mean service time before the first was measured.
+const SERVICE_GUESS: Duration = Duration::from_secs(1);
+
 /// What bounds the requests that the front holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -45,6 +54,7 @@ struct State {
     waiters: VecDeque<(u64, oneshot::Sender<Lease>)>,
     next_waiter: u64,
     last_failure: Option<String>,
+    mean_service: Option<Duration>,
 }
 
 struct Replica {
@@ -72,11 +82,12 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     pub(super) replica: u64,
     pub(super) url: String,
+    since: Instant,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.give_back(self.replica);
+        self.pool.give_back(self.replica, self.since.elapsed());
     }
 }
 
@@ -98,7 +109,7 @@ impl Pool {
             if state.waiters.is_empty()
                 && let Some((replica, url)) = state.take_slot(self.bounds.slots_per_replica)
             {
-                return Ok(Lease { pool: Arc::clone(self), replica, url });
+                return Ok(Lease { pool: Arc::clone(self), replica, url, since: Instant::now() });
             }
             if state.waiters.len() >= self.bounds.held {
                 return Err(Refusal::Full);
@@ -135,16 +146,31 @@ impl Pool {
             };
             drop(state);
             // A waiter that has left in this very moment gives the lease back by dropping it.
-            let _ = waiter.send(Lease { pool: Arc::clone(self), replica, url });
+            let _ = waiter.send(Lease { pool: Arc::clone(self), replica, url, since: Instant::now() });
         }
     }
 
-    fn give_back(self: &Arc<Pool>, replica: u64) {
-        if let Some(replica) = self.lock().replicas.get_mut(&replica) {
-            replica.in_flight -= 1;
-            replica.idle_since = Instant::now();
+    fn give_back(self: &Arc<Pool>, replica: u64, service: Duration) {
+        {
+            let mut state = self.lock();
+            if let Some(replica) = state.replicas.get_mut(&replica) {
+                replica.in_flight -= 1;
+                replica.idle_since = Instant::now();
+            }
+            let mean = state.mean_service.unwrap_or(service);
+            state.mean_service = Some(mean.mul_f64(1.0 - NEWEST_WEIGHT) + service.mul_f64(NEWEST_WEIGHT));
         }
         self.hand_out();
+    }
+
+    /// When a slot is likely to be free for somebody who is refused now: the time that those who
+    /// wait will take.
+    pub(super) fn pause(&self) -> Duration {
+        let state = self.lock();
+        let ready = state.replicas.values().filter(|replica| replica.url.is_some()).count().max(1);
+        let slots = ready * self.bounds.slots_per_replica.max(1) as usize;
+        let rounds = (state.waiters.len() + 1) as f64 / slots as f64;
+        state.mean_service.unwrap_or(SERVICE_GUESS).mul_f64(rounds).clamp(PAUSE_MIN, PAUSE_MAX)
     }
 
     /// Makes a place for a replica that is being started.
@@ -227,5 +253,41 @@ impl State {
         let (id, replica) = free.min_by_key(|(id, replica)| (replica.in_flight, **id))?;
         replica.in_flight += 1;
         Some((*id, replica.url.clone().expect("filtered above")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_is_the_time_that_those_who_wait_will_take() {
+        let bounds = Bounds { slots_per_replica: 2, held: 8, hold: Duration::from_secs(60) };
+        let pool = Pool::new(bounds);
+        assert_eq!(pool.pause(), SERVICE_GUESS / 2, "nothing measured, nobody waits");
+        pool.add(1);
+        pool.ready(1, "http://127.0.0.1:1".to_owned());
+        let lease = pool.lease().await.unwrap();
+        tokio::time::advance(Duration::from_secs(4)).await;
+        drop(lease);
+        assert_eq!(pool.pause(), Duration::from_secs(2), "one round of two slots, half used");
+
+        let (first, second) = (pool.lease().await.unwrap(), pool.lease().await.unwrap());
+        let waiting: Vec<_> = (0..5)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                tokio::spawn(async move { pool.lease().await.map(drop) })
+            })
+            .collect();
+        while pool.held() < 5 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.pause(), Duration::from_secs(12), "three rounds of 4 s");
+        drop((first, second));
+        for waiter in waiting {
+            assert_eq!(waiter.await.unwrap(), Ok(()));
+        }
+        assert_eq!(pool.held(), 0);
+        assert!(pool.replicas().iter().all(|replica| replica.in_flight == 0));
     }
 }

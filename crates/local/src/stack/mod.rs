@@ -45,8 +45,9 @@ const OTHER_QUEUES: [&str; 2] = ["batch-inference-queue-poison", "batch-inferenc
 const POLL_REPLICAS_EVERY: Duration = Duration::from_secs(2);
 /// Container Apps' default is 300 s.
 const COOLDOWN: Duration = Duration::from_secs(60);
-/// Held requests per front: more than any test sends on purpose.
-const HELD_REQUESTS: usize = 64;
+/// Held requests: two replicas' worth of work beyond what they run, so that a crowd sees an
+/// honest refusal instead of a long silence.
+const HELD_REQUESTS: usize = 16;
 /// Longer than a usual local cold start, shorter than a client's patience.
 const HOLD: Duration = Duration::from_secs(10);
 

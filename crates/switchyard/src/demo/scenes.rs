@@ -13,7 +13,7 @@ use crate::print::Printer;
 /// Vectors have length 1, so their products are cosines.
 const LENGTH_TOLERANCE: f64 = 1e-3;
 /// More at once than two replicas and their waiting room take.
-const CROWD: usize = 96;
+const CROWD: usize = 64;
 /// Texts of each of them: enough work that the crowd does not dissolve by itself.
 const CROWD_TEXTS: usize = 4;
 /// Requests around the kill of a replica.
