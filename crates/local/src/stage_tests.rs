@@ -1,3 +1,5 @@
+//! Staging: what is written, what is refused, what is left alone.
+
 use super::*;
 
 struct Folder(PathBuf);

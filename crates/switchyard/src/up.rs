@@ -14,8 +14,8 @@ use crate::print::Printer;
 /// # Errors
 /// When something cannot be built, fetched or started; nothing is left running.
 pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Failure> {
-    let programs = place.programs(flags.no_build, printer).await?;
-    let model = place.model(flags.model, printer).await?;
+    let (programs, model) =
+        tokio::try_join!(place.programs(flags.no_build, printer), place.model(flags.model, printer))?;
     let began = Instant::now();
     let starting = Stack::start(Options {
         programs,
