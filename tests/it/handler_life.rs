@@ -31,7 +31,8 @@ fn wrong_settings_are_all_told_and_the_exit_code_is_not_zero() {
 async fn a_port_that_is_taken_is_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let stage = Stage::new(&catalogue(&[]));
-    let output = stage.command().args(["--listen", &taken.local_addr().unwrap().to_string()]).output().unwrap();
+    let output =
+        stage.command().args(["--listen", &taken.local_addr().unwrap().to_string()]).output().unwrap();
     assert_ne!(output.status.code(), Some(0));
     assert!(String::from_utf8(output.stderr).unwrap().contains("cannot listen"));
 }
@@ -48,7 +49,10 @@ async fn without_a_catalogue_nobody_is_let_in_and_a_later_one_is_found() {
     let body: Value = answer.json().await.unwrap();
     assert_eq!(body["error"]["code"], "no_catalogue");
     let health: Value = handler.get("/api/health", "").send().await.unwrap().json().await.unwrap();
-    assert_eq!((health["status"].as_str(), health["catalogue"].as_str()), (Some("degraded"), Some("missing")));
+    assert_eq!(
+        (health["status"].as_str(), health["catalogue"].as_str()),
+        (Some("degraded"), Some("missing"))
+    );
     std::fs::write(&file, good).unwrap();
     let open = async || handler.get("/api/v1/models", KEY).send().await.unwrap().status() == 200;
     until("the mended catalogue is found", open).await;
@@ -110,7 +114,8 @@ fn it_ends_when_its_host_is_gone() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = stage.command();
     let program = command.get_program().to_owned();
-    let env: Vec<_> = command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+    let env: Vec<_> =
+        command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
     #[expect(clippy::disallowed_methods, reason = "the shell plays the host")]
     let mut shell = std::process::Command::new("/bin/sh");
     shell.arg("-c").arg("\"$0\" >/dev/null 2>&1 & echo $!; wait").arg(program);
