@@ -30,7 +30,11 @@ async fn ticks_are_answered_with_a_body() {
 async fn messages_are_kept_once_with_the_reason() {
     let handler = Stage::new(&catalogue(&[])).under_host().await;
     let long = "ä".repeat(30_000);
-    let cases = [("Dispatch", "{\"v\":1,\"job_id\":\"x\"}"), ("DeadLetter", "not json \u{1F600}"), ("DeadLetter", &long)];
+    let cases = [
+        ("Dispatch", "{\"v\":1,\"job_id\":\"x\"}"),
+        ("DeadLetter", "not json \u{1F600}"),
+        ("DeadLetter", &long),
+    ];
     for (function, text) in cases {
         // Delivered twice, it is one dead letter.
         for _ in 0..2 {
@@ -41,7 +45,8 @@ async fn messages_are_kept_once_with_the_reason() {
             assert!(answer.json::<Value>().await.unwrap()["Logs"].is_array());
         }
     }
-    let mut letters: Vec<Value> = handler.kept("dead").iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    let mut letters: Vec<Value> =
+        handler.kept("dead").iter().map(|text| serde_json::from_str(text).unwrap()).collect();
     letters.sort_by_key(|letter| letter["body_bytes"].as_u64());
     let found: Vec<_> = letters.iter().map(|letter| letter["reason"].as_str().unwrap()).collect();
     assert_eq!(found, ["tries_used_up", "deferred_lane_not_in_this_build", "tries_used_up"]);
@@ -71,7 +76,8 @@ async fn under_the_host_http_functions_answer_and_alerts_are_kept() {
     let kept = handler.post("/api/alerts", "", alert.to_string()).send().await.unwrap();
     assert_eq!(kept.status(), 200);
     assert_eq!(handler.kept("alerts").len(), 1);
-    let classic = handler.post("/api/alerts", "", r#"{"status":"Activated","context":{}}"#).send().await.unwrap();
+    let classic =
+        handler.post("/api/alerts", "", r#"{"status":"Activated","context":{}}"#).send().await.unwrap();
     assert_eq!(classic.status(), 400);
     let told: Value = classic.json().await.unwrap();
     assert!(told["error"]["message"].as_str().unwrap().contains("common alert schema"));
@@ -88,7 +94,8 @@ fn every_recorded_envelope_gives_the_text_that_was_put() {
                 let decoded: Result<wire::envelope::Envelope, _> = serde_json::from_str(&body);
                 let Ok(envelope) = decoded else { panic!("{}: {body:.200}", recording["case"]) };
                 checked += 1;
-                let (Some(text), Some(got)) = (recording["message_text"].as_str(), envelope.text("item")) else {
+                let (Some(text), Some(got)) = (recording["message_text"].as_str(), envelope.text("item"))
+                else {
                     continue;
                 };
                 if told_by_the_text(&recording) {
@@ -118,7 +125,9 @@ fn bodies(recording: &Value) -> Vec<String> {
         }
         _ => None,
     };
-    entries.filter_map(body).filter(|body| body.starts_with(r#"{"Data":"#)).collect()
+    let bodies = entries.filter_map(body).filter(|body| body.starts_with(r#"{"Data":"#));
+    // Long bodies were cut when they were recorded.
+    bodies.filter(|body| body.ends_with("}}")).collect()
 }
 
 /// Whether the recorded text is the message itself: under base64 it is what the message decodes to

@@ -13,7 +13,13 @@ struct Case {
     param: Option<&'static str>,
 }
 
-fn case(what: &'static str, body: impl Into<String>, status: u16, code: &'static str, param: &'static str) -> Case {
+fn case(
+    what: &'static str,
+    body: impl Into<String>,
+    status: u16,
+    code: &'static str,
+    param: &'static str,
+) -> Case {
     let param = Some(param).filter(|param| !param.is_empty());
     Case { what, headers: &[], body: body.into(), status, code, param }
 }
@@ -40,7 +46,13 @@ fn cases() -> Vec<Case> {
         case("no model", r#"{"input":"x"}"#, 400, "missing_required_parameter", "model"),
         case("wrong type of model", r#"{"model":1,"input":"x"}"#, 400, "invalid_value", "model"),
         case("unknown model", r#"{"model":"gpt-9","input":"x"}"#, 404, "model_not_found", "model"),
-        case("model of another kind", r#"{"model":"chat","input":"x"}"#, 400, "operation_not_supported", "model"),
+        case(
+            "model of another kind",
+            r#"{"model":"chat","input":"x"}"#,
+            400,
+            "operation_not_supported",
+            "model",
+        ),
         case("model without a backend", r#"{"model":"nowhere","input":"x"}"#, 404, "not_served", "model"),
         case("no input", r#"{"model":"m"}"#, 400, "missing_required_parameter", "input"),
         case("empty input", r#"{"model":"m","input":""}"#, 400, "invalid_value", "input"),
@@ -50,17 +62,45 @@ fn cases() -> Vec<Case> {
         case("too long a text", long, 400, "input_too_long", "input"),
         case("too many token ids", ids, 400, "input_too_long", "input"),
         case("too large a body", huge, 413, "body_too_large", ""),
-        case("too many dimensions", r#"{"model":"m","input":"x","dimensions":385}"#, 400, "invalid_value", "dimensions"),
-        case("wrong encoding", r#"{"model":"m","input":"x","encoding_format":"hex"}"#, 400, "invalid_value", "encoding_format"),
-        case("wrong tier", r#"{"model":"m","input":"x","service_tier":"gold"}"#, 400, "invalid_value", "service_tier"),
+        case(
+            "too many dimensions",
+            r#"{"model":"m","input":"x","dimensions":385}"#,
+            400,
+            "invalid_value",
+            "dimensions",
+        ),
+        case(
+            "wrong encoding",
+            r#"{"model":"m","input":"x","encoding_format":"hex"}"#,
+            400,
+            "invalid_value",
+            "encoding_format",
+        ),
+        case(
+            "wrong tier",
+            r#"{"model":"m","input":"x","service_tier":"gold"}"#,
+            400,
+            "invalid_value",
+            "service_tier",
+        ),
         with(&[("switchyard-lnae", "auto")], 400, "unknown_header", "switchyard-lnae"),
         with(&[("switchyard-lane", "fast")], 400, "invalid_header", "switchyard-lane"),
-        with(&[("switchyard-lane", "realtime"), ("prefer", "respond-async")], 400, "contradictory_headers", "Prefer"),
+        with(
+            &[("switchyard-lane", "realtime"), ("prefer", "respond-async")],
+            400,
+            "contradictory_headers",
+            "Prefer",
+        ),
         with(&[("switchyard-lane", "deferred")], 503, "deferred_unavailable", "Switchyard-Lane"),
         with(&[("switchyard-max-cost", "cheap")], 400, "invalid_header", "switchyard-max-cost"),
         with(&[("switchyard-max-cost", "0.0")], 422, "over_max_cost", "Switchyard-Max-Cost"),
         with(&[("switchyard-deadline", "soon")], 400, "invalid_header", "switchyard-deadline"),
-        with(&[("switchyard-deadline", "2020-01-01T00:00:00Z")], 400, "deadline_passed", "Switchyard-Deadline"),
+        with(
+            &[("switchyard-deadline", "2020-01-01T00:00:00Z")],
+            400,
+            "deadline_passed",
+            "Switchyard-Deadline",
+        ),
         with(&[("switchyard-deadline", "1ms")], 422, "deadline_infeasible", "Switchyard-Deadline"),
     ]
 }
@@ -125,7 +165,13 @@ async fn keys_open_what_they_may_and_nothing_else() {
     for (method, path, tenant, reader, operator) in paths {
         let open = path == "/api/health" || path == "/api/openapi.json";
         let refused = if open { 200 } else { 401 };
-        let keys = [(Some(KEY), tenant), (Some(READER), reader), (Some(ADMIN), operator), (Some(wrong), refused), (None, refused)];
+        let keys = [
+            (Some(KEY), tenant),
+            (Some(READER), reader),
+            (Some(ADMIN), operator),
+            (Some(wrong), refused),
+            (None, refused),
+        ];
         for (key, status) in keys {
             let url = format!("{}{path}", handler.url);
             let mut request = handler.client.request(method.parse().unwrap(), url);
@@ -202,7 +248,9 @@ async fn raw(handler: &Handler, method: &str, path: &str, proxied: bool) -> (u16
 async fn dot_segments_are_refused_on_the_wire() {
     let upstream = Upstream::start([]).await;
     let handler = Stage::new(&catalogue(&[backend("one", &upstream.url)])).listen();
-    for path in ["/api/v1/../status", "/api/v1/%2e%2e/status", "/api/v1/%252e%252e/status", "/api/./v1/models"] {
+    for path in
+        ["/api/v1/../status", "/api/v1/%2e%2e/status", "/api/v1/%252e%252e/status", "/api/./v1/models"]
+    {
         let (status, body) = raw(&handler, "GET", path, false).await;
         assert_eq!(status, 400, "{path}: {body}");
         assert!(body.contains("dot_segment"), "{path}: {body}");

@@ -46,7 +46,8 @@ async fn embeddings_are_forwarded_and_the_decision_is_told() {
 async fn an_alias_is_sent_as_the_id() {
     let upstream = Upstream::start([]).await;
     let handler = Stage::new(&catalogue(&[backend("one", &upstream.url)])).listen();
-    let answer = handler.post("/api/v1/embeddings", KEY, r#"{"model":"org/m","input":"x"}"#).send().await.unwrap();
+    let answer =
+        handler.post("/api/v1/embeddings", KEY, r#"{"model":"org/m","input":"x"}"#).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(upstream.seen()[0].body, r#"{"model":"m","input":"x"}"#);
 }
@@ -96,7 +97,9 @@ async fn overload_and_warming_say_when_to_come_back() {
 #[tokio::test]
 async fn a_request_at_fault_keeps_the_backends_own_answer() {
     let own = r#"{"error":{"message":"too long","type":"invalid_request_error","param":"input","code":"x"}}"#;
-    let upstream = Upstream::start([Step::Answer(400, vec![("content-type", "application/json".into())], own.into())]).await;
+    let upstream =
+        Upstream::start([Step::Answer(400, vec![("content-type", "application/json".into())], own.into())])
+            .await;
     let handler = Stage::new(&catalogue(&[backend("one", &upstream.url)])).listen();
     let answer = handler.embed().send().await.unwrap();
     assert_eq!(answer.status(), 400);

@@ -111,7 +111,8 @@ async fn play(
 ) -> Result<hyper::Response<AnyBody>, std::io::Error> {
     let path = request.uri().to_string();
     let headers = request.headers().iter();
-    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     seen.lock().unwrap().push(Seen { path, headers, body });
     let step = script.lock().unwrap().pop_front();
@@ -303,9 +304,7 @@ pub fn catalogue(backends: &[Value]) -> Value {
         json!({ "id": id, "aliases": aliases, "operations": operations, "version": "v1.0", "digest": "sha256:ab12",
             "max_input_tokens": 256, "dimensions": 384, "footprint_mib": 100, "owned_by": "tests", "created": 1 })
     };
-    let key = |key: &str, permissions: &[&str]| {
-        json!({ "prefix": key.split('-').nth(1), "sha256": hash(key), "permissions": permissions })
-    };
+    let key = |key: &str, permissions: &[&str]| json!({ "prefix": key.split('-').nth(1), "sha256": hash(key), "permissions": permissions });
     json!({
         "v": 1,
         "models": [
