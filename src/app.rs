@@ -90,6 +90,11 @@ impl App {
         })
     }
 
+    /// Whether the Functions host started this process: only then are there envelopes and alerts.
+    pub fn under_host(&self) -> bool {
+        matches!(self.serve, Serve::UnderHost(_))
+    }
+
     /// Reads knobs, catalogue and view again.
     pub async fn refresh(&self) {
         upkeep::refresh(self).await;

@@ -125,7 +125,9 @@ fn bodies(recording: &Value) -> Vec<String> {
         }
         _ => None,
     };
-    entries.filter_map(body).filter(|body| body.starts_with(r#"{"Data":"#)).collect()
+    let bodies = entries.filter_map(body).filter(|body| body.starts_with(r#"{"Data":"#));
+    // Long bodies were cut when they were recorded.
+    bodies.filter(|body| body.ends_with("}}")).collect()
 }
 
 /// Whether the recorded text is the message itself: under base64 it is what the message decodes to
