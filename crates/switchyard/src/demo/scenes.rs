@@ -145,8 +145,13 @@ async fn deadline(client: &Client, printer: &Printer) -> Outcome {
                 error["message"].as_str().unwrap_or("no message")
             ));
             let code = answer.code().to_owned();
+            let earliest = &error["alternatives"]["earliest"];
+            printer.say(&format!("  earliest: {} ms, {} USD", earliest["eta_p50_ms"], earliest["cost_usd"]));
             let checked = match (answer.status, code.as_str()) {
-                (422, "deadline_infeasible") => Ok("refused, 422".to_owned()),
+                (422, "deadline_infeasible") if earliest.is_object() => {
+                    Ok("refused, with what is possible".to_owned())
+                }
+                (422, "deadline_infeasible") => Err("the refusal names no alternative".to_owned()),
                 (status, code) => Err(format!("answered {status} {code} instead of 422 deadline_infeasible")),
             };
             let took = answer.took;
