@@ -6,3 +6,4 @@ mod handler_life;
 mod handler_realtime;
 mod handler_stage;
 mod tidy;
+mod under_host;

@@ -1,3 +1,5 @@
+//! The fetch of the model, with a script in the place of Python.
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Mutex;
 

@@ -1,3 +1,5 @@
+//! Staging: what is written, what is refused, what is left alone.
+
 use super::*;
 
 struct Folder(PathBuf);
@@ -81,7 +83,7 @@ fn what_is_wrong_is_named_and_the_old_folder_stays() {
             Some(
                 r#"{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"bin/other"}}}"#,
             ),
-            "handler",
+            "bin/other",
         ),
         ("source/functions/Sweep/function.json", Some(r#"{"bindings":[]}"#), "Sweep"),
         ("source/functions/Sweep/function.json", Some("not json"), "Sweep"),

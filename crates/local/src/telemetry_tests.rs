@@ -1,3 +1,5 @@
+//! The telemetry receiver over HTTP.
+
 use std::io::Write as _;
 
 use super::*;

@@ -14,8 +14,8 @@ use crate::print::Printer;
 /// # Errors
 /// When something cannot be built, fetched or started; nothing is left running.
 pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Failure> {
-    let programs = place.programs(flags.no_build, printer).await?;
-    let model = place.model(flags.model, printer).await?;
+    let (programs, model) =
+        tokio::try_join!(place.programs(flags.no_build, printer), place.model(flags.model, printer))?;
     let began = Instant::now();
     let starting = Stack::start(Options {
         programs,
@@ -64,7 +64,7 @@ fn welcome(ready: &Ready, took: Duration) -> Vec<String> {
         "An embedding; the answer's headers say what was decided (the first one waits for a replica):".to_owned(),
         format!("  curl -i {base_url}/embeddings {authorization} -d '{{\"model\":\"{MODEL}\",\"input\":\"hello\"}}'"),
         "The same decision, dry and with all its numbers:".to_owned(),
-        format!("  curl {host_url}/api/explain {authorization} -d '{{\"model\":\"{MODEL}\",\"input\":\"hello\"}}'"),
+        format!("  curl {host_url}/api/explain {authorization} -d '{{\"operation\":\"embeddings\",\"body\":{{\"model\":\"{MODEL}\",\"input\":\"hello\"}}}}'"),
         "The OpenAI SDK for Python:".to_owned(),
         format!("  OpenAI(base_url=\"{base_url}\", api_key=\"{api_key}\").embeddings.create(model=\"{MODEL}\", input=\"hello\")"),
         String::new(),

@@ -1,3 +1,5 @@
+//! The scaling rule on virtual time: a table and its properties.
+
 use proptest::prelude::*;
 
 use super::*;

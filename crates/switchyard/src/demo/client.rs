@@ -138,3 +138,41 @@ impl Answer {
         data.iter().map(vector).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Headers = &'static [(&'static str, &'static str)];
+
+    fn answer(status: u16, headers: Headers) -> Answer {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Answer { status, headers: headers.collect(), body: Value::Null, took: Duration::ZERO }
+    }
+
+    #[test]
+    fn retries_follow_status_and_headers_as_the_sdks_do() {
+        // status, headers → retried, pause in ms
+        let cases: [(u16, Headers, bool, u64); 7] = [
+            (429, &[("retry-after-ms", "250"), ("retry-after", "1")], true, 250),
+            (503, &[("retry-after", "2")], true, 2000),
+            (502, &[], true, 500),
+            (422, &[], false, 500),
+            (422, &[("x-should-retry", "true")], true, 500),
+            (503, &[("x-should-retry", "false")], false, 500),
+            (429, &[("retry-after-ms", "999999999")], true, 60_000),
+        ];
+        for (status, headers, retried, pause_ms) in cases {
+            let answer = answer(status, headers);
+            assert_eq!(answer.may_be_retried(), retried, "{status} {headers:?}");
+            assert_eq!(answer.pause(), Duration::from_millis(pause_ms), "{status} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_cost_is_the_estimate() {
+        const COST: Headers = &[("switchyard-cost", "estimate=0.031;currency=USD;prices=2026-11-01")];
+        assert_eq!(answer(200, COST).cost(), "0.031");
+        assert_eq!(answer(200, &[]).cost(), "-");
+    }
+}

@@ -35,7 +35,19 @@ pub(crate) struct Outcome {
     took_ms: u64,
     cost: String,
     /// What was checked, or what was wrong.
+    #[serde(serialize_with = "as_ok_and_text")]
     checked: Result<String, String>,
+}
+
+fn as_ok_and_text<S: serde::Serializer>(
+    checked: &Result<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let (is_ok, text) = match checked {
+        Ok(text) => (true, text),
+        Err(text) => (false, text),
+    };
+    serde_json::json!({"ok": is_ok, "text": text}).serialize(serializer)
 }
 
 /// Starts a stack of its own, plays the scenes, ends it.
@@ -43,8 +55,8 @@ pub(crate) struct Outcome {
 /// # Errors
 /// When something could not be started, or a check failed.
 pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(), Failure> {
-    let programs = place.programs(flags.no_build, printer).await?;
-    let model = place.model(flags.model, printer).await?;
+    let (programs, model) =
+        tokio::try_join!(place.programs(flags.no_build, printer), place.model(flags.model, printer))?;
     let state = Scratch::make()?;
     let stack = Stack::start(Options {
         programs,
@@ -58,13 +70,17 @@ pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(
         clock: place.clock(),
         ready_file: None,
     });
-    let stack = stack.await.map_err(Failure::of)?;
+    let stopped = || Failure("stopped before the end".to_owned());
+    let stack = tokio::select! {
+        started = stack => started.map_err(Failure::of)?,
+        () = crate::asked_to_stop() => return Err(stopped()),
+    };
     let client = Client::new(&stack.ready());
     let outcomes = tokio::select! {
         outcomes = scenes::play(&stack, &client, printer) => outcomes,
         () = crate::asked_to_stop() => {
             stack.stop().await;
-            return Err(Failure("stopped before the end".to_owned()));
+            return Err(stopped());
         }
     };
     stack.stop().await;
@@ -125,5 +141,38 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(checked: Result<&str, &str>) -> Outcome {
+        let own = |text: &str| text.to_owned();
+        Outcome {
+            what: "overload",
+            lane: own("realtime"),
+            reason: own("only_lane"),
+            took_ms: 1500,
+            cost: own("0.01"),
+            checked: checked.map(own).map_err(own),
+        }
+    }
+
+    #[test]
+    fn one_wrong_scene_fails_the_demo_and_is_named() {
+        let printer = Printer::new(true);
+        assert!(report(&[outcome(Ok("fine"))], &printer).is_ok());
+        let failure = report(&[outcome(Ok("fine")), outcome(Err("no vector"))], &printer).unwrap_err();
+        assert_eq!(failure.to_string(), "1 of 2 scenes failed: overload: no vector");
+    }
+
+    #[test]
+    fn programs_read_whether_a_scene_was_right() {
+        let right = serde_json::to_value(outcome(Ok("fine"))).unwrap();
+        assert_eq!(right["checked"], serde_json::json!({"ok": true, "text": "fine"}));
+        let wrong = serde_json::to_value(outcome(Err("no vector"))).unwrap();
+        assert_eq!(wrong["checked"], serde_json::json!({"ok": false, "text": "no vector"}));
     }
 }

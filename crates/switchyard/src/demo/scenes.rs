@@ -21,6 +21,8 @@ const AROUND_KILL: usize = 24;
 /// A deadline that a large request cannot meet.
 const TIGHT_DEADLINE: &str = "250ms";
 const LARGE_REQUEST_TEXTS: usize = 512;
+/// Nobody should wonder whether it still works.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// A killed replica is replaced in about a second.
 const REPLACED_LIMIT: Duration = Duration::from_secs(30);
 
@@ -70,8 +72,9 @@ async fn cold_start(client: &Client, printer: &Printer) -> Outcome {
     let what = "cold start";
     printer
         .say("\n1. Nothing runs yet. The first request waits for a replica, or is told when to come back.");
-    let done = client.embed(&[SENTENCES[0]], &|why| printer.progress(why)).await;
-    match done {
+    let told = |why: &str| printer.progress(why);
+    let first = [SENTENCES[0]];
+    match patiently(client.embed(&first, &told), "a replica is starting", printer).await {
         Ok(Final { answer, refusals, took }) => {
             tell_decision(printer, &answer, took);
             let checked =
@@ -101,7 +104,8 @@ async fn search(client: &Client, printer: &Printer) -> Outcome {
     printer.say(&format!("\n3. {} first sentences of books, searched by meaning.", SENTENCES.len()));
     let questions = QUESTIONS.map(|(question, _)| question);
     let texts: Vec<&str> = SENTENCES.iter().chain(&questions).copied().collect();
-    match client.embed(&texts, &|why| printer.progress(why)).await {
+    let told = |why: &str| printer.progress(why);
+    match patiently(client.embed(&texts, &told), "the model reads", printer).await {
         Ok(Final { answer, took, .. }) => {
             let checked = unit_vectors(&answer, texts.len()).and_then(|vectors| nearest(&vectors, printer));
             outcome(what, Some(&answer), took, checked)
@@ -141,8 +145,13 @@ async fn deadline(client: &Client, printer: &Printer) -> Outcome {
                 error["message"].as_str().unwrap_or("no message")
             ));
             let code = answer.code().to_owned();
+            let earliest = &error["alternatives"]["earliest"];
+            printer.say(&format!("  earliest: {} ms, {} USD", earliest["eta_p50_ms"], earliest["cost_usd"]));
             let checked = match (answer.status, code.as_str()) {
-                (422, "deadline_infeasible") => Ok("refused, 422".to_owned()),
+                (422, "deadline_infeasible") if earliest.is_object() => {
+                    Ok("refused, with what is possible".to_owned())
+                }
+                (422, "deadline_infeasible") => Err("the refusal names no alternative".to_owned()),
                 (status, code) => Err(format!("answered {status} {code} instead of 422 deadline_infeasible")),
             };
             let took = answer.took;
@@ -189,7 +198,7 @@ async fn killed_replica(stack: &Stack, client: &Client, printer: &Printer) -> Ou
         let gone = replicas.iter().all(|replica| replica.id != id);
         gone && replicas.iter().any(|replica| replica.url.is_some())
     });
-    let is_replaced = replaced.await;
+    let is_replaced = patiently(replaced, "waiting for its replacement", printer).await;
     let retried: usize = answers.iter().flatten().map(|done| done.refusals.len()).sum();
     printer.say(&format!("  killed process {pid}; {retried} requests were retried"));
     let checked = match (killed, is_replaced) {
@@ -199,6 +208,20 @@ async fn killed_replica(stack: &Stack, client: &Client, printer: &Printer) -> Ou
     };
     let shown = answers.iter().flatten().next().map(|done| &done.answer);
     outcome(what, shown, took, checked)
+}
+
+/// Says every now and then that something is still under way.
+async fn patiently<T>(work: impl Future<Output = T>, what: &str, printer: &Printer) -> T {
+    let began = Instant::now();
+    let mut tick = tokio::time::interval(PROGRESS_EVERY);
+    tick.tick().await;
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = tick.tick() => printer.progress(&format!("{what} ({} s)", began.elapsed().as_secs())),
+        }
+    }
 }
 
 /// The same request from many clients at once.
@@ -215,7 +238,7 @@ async fn crowd(
         requests.spawn(async move { client.embed(&texts, &|_| {}).await });
     }
     let mut answers = Vec::with_capacity(size);
-    let mut tick = tokio::time::interval(Duration::from_secs(2));
+    let mut tick = tokio::time::interval(PROGRESS_EVERY);
     tick.tick().await;
     loop {
         tokio::select! {
