@@ -18,8 +18,8 @@ pub struct Failure {
     pub param: Option<Cow<'static, str>>,
     /// How long to wait before another try; none: waiting does not help.
     pub retry_after_ms: Option<u64>,
-    /// What would be possible instead.
-    pub alternatives: Option<serde_json::Value>,
+    /// What would be possible instead. Boxed, so that results stay small.
+    pub alternatives: Option<Box<serde_json::Value>>,
     /// Whether waiting cannot help although the kind says it might.
     pub vain: bool,
     /// Methods that the path has, on [`Kind::Method`].
@@ -169,7 +169,7 @@ impl Failure {
                 kind: Cow::Borrowed(self.kind.openai_type()),
                 param: self.param.clone(),
                 code: Some(Cow::Borrowed(self.code)),
-                alternatives: self.alternatives.clone(),
+                alternatives: self.alternatives.as_deref().cloned(),
             },
         }
     }

@@ -146,9 +146,12 @@ pub enum Blobs {
     },
 }
 
+/// What was given, by name.
+type Given = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Looks up secrets that the catalogue refers to by name.
 #[derive(Clone)]
-pub struct Lookup(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Lookup(Given);
 
 impl Lookup {
     /// The value of a setting.
@@ -235,7 +238,7 @@ fn in_table_order(mut problems: Vec<Problem>) -> Vec<Problem> {
 }
 
 struct Reader {
-    given: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    given: Given,
     problems: Vec<Problem>,
 }
 

@@ -25,7 +25,6 @@ use wire::envelope::{Done, Envelope};
 use crate::app::App;
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response, path};
-use crate::settings::Serve;
 
 /// Until the headers of an HTTP answer: the platform's ingress ends at 230 s.
 const HTTP_WITHIN: Duration = Duration::from_secs(220);
@@ -79,7 +78,7 @@ async fn api(app: &App, request: Request) -> Result<Response, Failure> {
         ["api", "status", page @ ..] if get => status::answer(app, &request, page).await,
         ["api", "status", ..] => Err(Failure::method("GET, HEAD")),
         ["api", "operate", what @ ..] => operate::answer(app, &request, what).await,
-        ["api", "alerts"] if matches!(app.serve, Serve::UnderHost(_)) => alerts::answer(app, request).await,
+        ["api", "alerts"] if app.under_host() => alerts::answer(app, request).await,
         ["api", "health"] if get => Ok(health::answer(app)),
         ["api", "openapi.json"] if get => Ok(open_api::answer()),
         ["api", "health" | "openapi.json"] => Err(Failure::method("GET, HEAD")),
@@ -108,7 +107,7 @@ impl Function {
 }
 
 fn envelope_function(app: &App, request: &Request) -> Option<Function> {
-    if !matches!(app.serve, Serve::UnderHost(_)) || request.method != Method::POST {
+    if !app.under_host() || request.method != Method::POST {
         return None;
     }
     match request.path.as_str() {

@@ -50,12 +50,15 @@ pub async fn serve<A, F>(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stop = std::pin::pin!(stop);
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut stop => break,
+        let accepting = async {
+            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+            listener.accept().await.map(|(stream, _)| (stream, place))
         };
-        let Ok((stream, _)) = accepted else {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = accepting => accepted,
+        };
+        let Ok((stream, place)) = accepted else {
             // Out of file descriptors, or the peer is gone already: neither is an end.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -193,4 +196,32 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         let ours = format!("req_{:016x}{:08x}", *START, NEXT.fetch_add(1, Relaxed));
         HeaderValue::try_from(ours).expect("hexadecimal digits fit a header")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_request_and_ids_are_kept_or_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = |request: Request| async move {
+            assert!(request.path != "/panic", "as the test wants it");
+            super::super::bytes(200, bytes::Bytes::new())
+        };
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let stop = async { drop(ended.await) };
+        let serving = tokio::spawn(serve(listener, Arc::default(), answer, stop));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let long = "x".repeat(REQUEST_ID_BYTES_MAX + 1);
+        for (path, id, status) in [("/panic", "a", 500), ("/x", "b", 200), ("/x", long.as_str(), 200)] {
+            let answer = client.get(format!("{url}{path}")).header("x-request-id", id).send().await.unwrap();
+            assert_eq!(answer.status(), status);
+            let named = answer.headers()["x-request-id"].to_str().unwrap();
+            assert_eq!(named == id, id != long, "{named}");
+        }
+        drop(end);
+        serving.await.unwrap();
+    }
 }

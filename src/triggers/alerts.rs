@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::act;
 use crate::app::App;
-use crate::facts;
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response};
 
@@ -58,8 +58,7 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
         return Err(Failure::invalid("schemaId", "classic_alert", message));
     }
     let essentials = alert.data.essentials;
-    let key = facts::alert(&body);
-    let kept = app.store.create(&key, body.clone()).await;
+    let kept = act::keep::alert(&app.store, body.clone()).await;
     kept.map_err(|error| {
         tracing::error!(%error, "alert not kept");
         Failure::new(Kind::Unavailable, "not_kept", "the alert could not be kept; send it again")

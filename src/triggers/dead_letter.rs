@@ -1,15 +1,11 @@
 //! Function `DeadLetter`: keeps what the host gave up on, once, with the reason. A message is
 //! answered with 200 only when it is kept: nothing is lost.
 
-use serde_json::json;
 use wire::envelope::{Done, Envelope};
 
+use crate::act;
 use crate::app::App;
-use crate::facts;
 use crate::failure::{Failure, Kind};
-
-/// What is kept of a body: enough to see what it was.
-const BODY_BYTES_MAX: usize = 4 * 1024;
 
 /// Keeps the message.
 ///
@@ -27,17 +23,9 @@ pub async fn keep(app: &App, envelope: &Envelope, reason: &'static str) -> Resul
     let text = envelope.text("ticket").ok_or_else(|| {
         Failure::invalid("ticket", "invalid_envelope", "the envelope has no value `ticket`")
     })?;
-    let cut = text.floor_char_boundary(BODY_BYTES_MAX);
-    let letter = json!({
-        "v": 1,
-        "at_unix_ms": app.now().0,
-        "reason": reason,
-        "body": text[..cut],
-        "body_bytes": text.len(),
-    });
-    let key = facts::dead_letter(text.as_bytes());
-    let kept = app.store.create(&key, letter.to_string()).await;
-    kept.map_err(|error| Failure::new(Kind::Bug, "not_kept", format!("dead letter not kept: {error}")))?;
+    let kept = act::keep::dead_letter(&app.store, app.now(), reason, &text).await;
+    let key =
+        kept.map_err(|error| Failure::new(Kind::Bug, "not_kept", format!("dead letter not kept: {error}")))?;
     tracing::warn!(reason, key, "dead letter kept");
     Ok(Done { logs: vec![format!("kept as {key}: {reason}")] })
 }

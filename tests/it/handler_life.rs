@@ -135,7 +135,8 @@ fn it_ends_when_its_host_is_gone() {
         let began = std::time::Instant::now();
         while answers() != wanted {
             assert!(began.elapsed() < BOUND, "handler {} listening={wanted}", said.trim());
-            std::thread::yield_now();
+            // Not faster: every look opens a connection.
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
     };
     wait(true);
@@ -152,4 +153,40 @@ async fn it_describes_itself() {
     assert!(described["openapi"].as_str().unwrap().starts_with("3.1"), "{}", described["openapi"]);
     let paths = described["paths"].as_object().unwrap();
     assert!(paths.contains_key("/api/v1/embeddings") && !paths.contains_key("/api/v1/batches"));
+}
+
+#[test]
+fn the_sample_of_local_settings_starts_the_handler() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("local.settings.sample.json");
+    let sample: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let values = sample["Values"].as_object().unwrap().clone();
+    // What Core Tools and the host read themselves.
+    let of_the_host = ["FUNCTIONS_WORKER_RUNTIME"];
+    for name in values.keys().filter(|name| !of_the_host.contains(&name.as_str())) {
+        assert!(handler::settings::ALL.iter().any(|setting| setting.name == name), "{name} is no setting");
+    }
+    let read = handler::settings::Settings::read(None, move |name| match name {
+        "FUNCTIONS_CUSTOMHANDLER_PORT" => Some("8080".to_owned()),
+        _ => values.get(name).and_then(Value::as_str).map(str::to_owned),
+    });
+    assert!(read.unwrap().telemetry.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetry_is_sent_and_a_dead_endpoint_hurts_nobody() {
+    let receiver = Upstream::start([]).await;
+    let dead = "http://127.0.0.1:1".to_owned();
+    for endpoint in [receiver.url.clone(), dead] {
+        let key = "InstrumentationKey=00000000-0000-0000-0000-000000000001";
+        let stage = Stage::new(&catalogue(&[]));
+        let stage = stage
+            .with("APPLICATIONINSIGHTS_CONNECTION_STRING", format!("{key};IngestionEndpoint={endpoint}/"));
+        let mut handler = stage.listen();
+        assert_eq!(handler.get("/api/v1/models", KEY).send().await.unwrap().status(), 200);
+        terminate(&handler.child);
+        let ended = tokio::task::block_in_place(|| handler.child.wait().unwrap());
+        assert_eq!(ended.code(), Some(0));
+    }
+    let sent = receiver.seen();
+    assert!(sent.iter().any(|seen| seen.path.ends_with("/track")), "{sent:?}");
 }

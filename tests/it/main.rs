@@ -5,4 +5,6 @@ mod handler_input;
 mod handler_life;
 mod handler_realtime;
 mod handler_stage;
+mod readme;
 mod tidy;
+mod under_host;

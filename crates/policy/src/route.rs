@@ -333,7 +333,10 @@ fn refused(
 
 fn after_failures_or_bars(wish: &Wish, snapshot: &Snapshot, choices: &[Choice]) -> Judged {
     let allowed = choices.iter().filter(|choice| wish.allows(choice.lane));
-    let Some(code) = allowed.filter_map(|choice| choice.barred).min_by_key(|code| bar_order(*code)) else {
+    let barred = allowed.filter_map(|choice| choice.barred).min_by_key(|code| bar_order(*code));
+    // Without any pool the deferred lane is as unavailable as with one that takes no work.
+    let asked_for_none = (wish.lane == Some(Lane::Deferred)).then_some(Code::DeferredUnavailable);
+    let Some(code) = barred.or(asked_for_none) else {
         // Only pools serve the model and the client cannot take a 202.
         let reason = Reason::new(Code::CannotAnswerLater).remedy("send `Prefer: respond-async`", None);
         let alternatives = alternatives(choices, snapshot.now);

@@ -37,7 +37,7 @@ fn failure(reason: &Reason, refusal: &Refusal) -> Failure {
     failure.retry_after_ms = refusal.retry_after.map(|wait| wait.0.max(1));
     failure.vain = refusal.retry_after.is_none();
     if kind == Kind::Infeasible {
-        failure.alternatives = Some(audit::alternatives(&refusal.alternatives));
+        failure.alternatives = Some(Box::new(audit::alternatives(&refusal.alternatives)));
     }
     failure
 }

@@ -194,3 +194,18 @@ fn pauses_grow_to_the_longest_and_start_anew_after_a_message() {
         );
     }
 }
+
+#[test]
+fn an_envelope_by_hand_is_that_of_a_message_that_was_never_queued() {
+    // The recording G.queue json text.
+    let envelope = manual_envelope(&function(false), "{\"a\":1}", 1_795_226_816_000);
+    let names: Vec<&String> = envelope.metadata.keys().collect();
+    let expected = ["DequeueCount", "ExpirationTime", "InsertionTime", "NextVisibleTime", "item", "sys", "a"];
+    assert_eq!(names, expected);
+    assert_eq!(envelope.data["item"], r#""{\"a\":1}""#);
+    assert_eq!(envelope.metadata["item"], r#""{\"a\":1}""#);
+    assert_eq!(envelope.metadata["a"], r#""1""#);
+    assert_eq!(envelope.metadata["DequeueCount"], "0");
+    assert_eq!(envelope.metadata["ExpirationTime"], "9999-12-31T23:59:59+00:00");
+    assert_eq!(envelope.metadata["InsertionTime"], "2026-11-21T02:06:56+00:00");
+}

@@ -131,3 +131,13 @@ fn a_function_whose_schedule_is_none_is_in_error() {
     let error = Timer::new(&function("nonsense", true, false), &Monitor::in_memory(), Clock::REAL.into());
     assert!(error.is_err_and(|text| text.contains("nonsense")));
 }
+
+#[test]
+fn an_envelope_by_hand_is_not_past_due() {
+    // The recording G.timer.
+    let envelope = manual_envelope(&function("0 */5 * * * *", true, false), "", START_MS);
+    assert_eq!(envelope.data["timer"]["IsPastDue"], false);
+    assert_eq!(envelope.data["timer"]["ScheduleStatus"]["Next"], "2026-11-20T15:25:00+00:00");
+    assert_eq!(envelope.metadata["timer"], r#""""#);
+    assert_eq!(envelope.metadata["sys"]["MethodName"], "Rebalance");
+}
