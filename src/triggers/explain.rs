@@ -7,7 +7,6 @@ use policy::route;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 use wire::catalogue::Permission;
 
 use super::openai::{controls, infer, shape};
@@ -17,17 +16,15 @@ use crate::failure::Failure;
 use crate::http::{self, BODY_BYTES_MAX, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use crate::observe;
 
-/// Body of `POST /api/explain`.
-#[derive(Debug, Deserialize, ToSchema)]
+/// Body of `POST /api/explain`, where the request to be explained is described rather than sent as it is.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question<'a> {
     /// `embeddings` (usual), `chat/completions` or `completions`.
     #[serde(default, borrow)]
-    #[schema(value_type = Option<String>)]
     pub operation: Option<Cow<'a, str>>,
     /// The body that would be sent to `/v1/{operation}`.
     #[serde(borrow)]
-    #[schema(value_type = Object)]
     pub body: &'a RawValue,
     /// The routing headers that would be sent, as `{"Switchyard-Deadline": "2h"}`.
     #[serde(default)]
@@ -45,14 +42,11 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
     let catalogue = app.catalogue().await?;
     auth::tenant(&catalogue, &request.headers, Permission::Read)?;
     let body = request.body(BODY_BYTES_MAX).await?;
-    let question: Question<'_> = serde_json::from_slice(&body).map_err(|error| {
-        let message = format!("the body must be {{\"operation\", \"body\", \"headers\"}}: {error}");
-        Failure::invalid("body", "invalid_json", message)
-    })?;
-    let operation = operation(question.operation.as_deref())?;
+    let question = Asked::read(&body, &request.headers)?;
     let now = app.now();
-    let controls = controls::read(&headers(&question)?, now)?;
-    let shape = shape::read(operation, question.body.get().as_bytes())?;
+    let controls = controls::read(&question.headers, now)?;
+    let operation = question.operation;
+    let shape = shape::read(operation, question.body)?;
     let model = infer::model_for(&catalogue, &shape, operation)?;
     shape.check(model)?;
 
@@ -71,6 +65,48 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
             "knobs": super::status::knobs(&knobs.knobs),
         }),
     ))
+}
+
+/// What is asked about: a request's own body sent here with its own headers, or a [`Question`].
+struct Asked<'a> {
+    operation: Operation,
+    body: &'a [u8],
+    headers: HeaderMap,
+}
+
+/// The members that tell the forms apart.
+#[derive(Deserialize)]
+struct Members {
+    body: Option<serde::de::IgnoredAny>,
+    messages: Option<serde::de::IgnoredAny>,
+    prompt: Option<serde::de::IgnoredAny>,
+}
+
+impl<'a> Asked<'a> {
+    fn read(bytes: &'a [u8], own: &HeaderMap) -> Result<Asked<'a>, Failure> {
+        let wrong = |error: serde_json::Error| {
+            let message = format!(
+                "send the body that you would send to /v1/…, or {{\"operation\", \"body\", \"headers\"}}: {error}"
+            );
+            Failure::invalid("body", "invalid_json", message)
+        };
+        let members: Members = serde_json::from_slice(bytes).map_err(wrong)?;
+        if members.body.is_none() {
+            let operation = match (members.messages, members.prompt) {
+                (Some(_), _) => Operation::ChatCompletions,
+                (None, Some(_)) => Operation::Completions,
+                (None, None) => Operation::Embeddings,
+            };
+            return Ok(Asked { operation, body: bytes, headers: own.clone() });
+        }
+        let question: Question<'a> = serde_json::from_slice(bytes).map_err(wrong)?;
+        let headers = headers(&question)?;
+        Ok(Asked {
+            operation: operation(question.operation.as_deref())?,
+            body: question.body.get().as_bytes(),
+            headers,
+        })
+    }
 }
 
 fn operation(given: Option<&str>) -> Result<Operation, Failure> {

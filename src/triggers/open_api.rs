@@ -6,7 +6,6 @@ use bytes::Bytes;
 use utoipa::OpenApi;
 use wire::openai::{EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Model, ModelList};
 
-use super::explain::Question;
 use super::health::Health;
 use crate::http::{self, Response};
 
@@ -40,7 +39,7 @@ pub fn answer() -> Response {
 /// One function a path: never called, only described.
 #[expect(dead_code, reason = "utoipa reads the attributes, nobody calls the functions")]
 mod paths {
-    use super::{EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Health, Model, ModelList, Question};
+    use super::{EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Health, Model, ModelList};
 
     #[utoipa::path(post, path = "/api/v1/embeddings", request_body = EmbeddingsRequest,
         params(
@@ -75,7 +74,8 @@ mod paths {
         responses((status = 200, body = Model), (status = 404, body = ErrorBody)))]
     fn model() {}
 
-    #[utoipa::path(post, path = "/api/explain", request_body = Question,
+    #[utoipa::path(post, path = "/api/explain", request_body(content = Object,
+        description = "the request itself, with its own headers; or `{operation, body, headers}`"),
         responses((status = 200, body = Object, description = "the decision with every number; nothing is run"),
             (status = "4XX", body = ErrorBody)))]
     fn explain() {}

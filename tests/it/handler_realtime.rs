@@ -166,6 +166,12 @@ async fn explain_shows_the_numbers_and_runs_nothing() {
     assert_eq!(shown["request"]["items"], 2);
     assert_eq!(shown["decision"]["verdict"]["place"], "one");
     assert_eq!(shown["knobs"]["realtime-threshold-ms"], 2_000);
+    // The request itself, sent here with its own headers, asks the same.
+    let plain = handler.post("/api/explain", READER, r#"{"model":"m","input":["a","b"]}"#);
+    let answer = plain.header("Switchyard-Deadline", "1h").send().await.unwrap();
+    let same: Value = answer.json().await.unwrap();
+    assert_eq!(same["decision"]["verdict"], shown["decision"]["verdict"]);
+    assert!(same["request"]["deadline_unix_ms"].is_u64());
     assert!(upstream.seen().is_empty());
 }
 
