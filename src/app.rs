@@ -139,6 +139,8 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, facts::records::Writer), S
 
 /// Runs the process from settings to its end.
 pub async fn run(settings: Settings) -> Ending {
+    // Before anything else: a host that dies during the start must be missed too.
+    let host = std::os::unix::process::parent_id();
     // Bound before anything slow, so that the host's first probe finds a listener.
     let listener = match settings.serve {
         Serve::UnderHost(port) => TcpListener::bind(("127.0.0.1", port)).await,
@@ -157,7 +159,7 @@ pub async fn run(settings: Settings) -> Ending {
     tasks.spawn(upkeep::run(Arc::clone(&app)));
     let ending = match app.serve {
         Serve::UnderHost(_) => {
-            serve(&app, listener, host_gone()).await;
+            serve(&app, listener, host_gone(host)).await;
             Ending::HostGone
         }
         Serve::Alone(_) => {
@@ -191,10 +193,9 @@ async fn announce(app: Arc<App>, address: std::io::Result<std::net::SocketAddr>)
     }
 }
 
-/// Resolves when the process has another parent than at its start. Never compared with 1: in a
+/// Resolves when the process has another parent than `host`, the one at its start. Never compared with 1: in a
 /// container the host itself may have that number.
-async fn host_gone() {
-    let host = std::os::unix::process::parent_id();
+async fn host_gone(host: u32) {
     while std::os::unix::process::parent_id() == host {
         tokio::time::sleep(PARENT_EVERY).await;
     }
