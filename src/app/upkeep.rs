@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::App;
-use crate::catalogue::{self, Context};
+use crate::catalogue::{self, Context, State};
 use crate::facts;
 
 /// How often knobs and catalogue are read again.
@@ -84,7 +84,13 @@ async fn refresh_catalogue(app: &App) {
 }
 
 fn refuse(app: &App, problem: String) {
-    tracing::error!(problem, "catalogue refused; the last good one, if any, stays in force");
+    let told = match app.catalogue.state() {
+        State::Missing(told) | State::Loaded { refused: Some(told), .. } => told == problem,
+        State::Loading | State::Loaded { refused: None, .. } => false,
+    };
+    if !told {
+        tracing::error!(problem, "catalogue refused; the last good one, if any, stays in force");
+    }
     // Read it whole next time: what was refused is not what is in force.
     *app.upkeep.etag.lock().expect("no holder of this lock panics") = None;
     app.catalogue.refuse(problem);

@@ -117,11 +117,10 @@ fn bodies(recording: &Value) -> Vec<String> {
     });
     let body = |entry: Value| match entry {
         Value::Object(request) => request.get("body")?.as_str().map(str::to_owned),
-        // Raw bytes of one chunked request: the envelope is its one chunk.
+        // Raw bytes of a chunked request: sizes and chunks take turns, and JSON holds no line ends.
         Value::String(raw) => {
             let (_, chunks) = raw.split_once("\r\n\r\n")?;
-            let (_, chunk) = chunks.split_once("\r\n")?;
-            Some(chunk.split("\r\n0\r\n").next()?.to_owned())
+            Some(chunks.split("\r\n").skip(1).step_by(2).collect())
         }
         _ => None,
     };
