@@ -97,7 +97,8 @@ fn report(outcomes: &[Outcome], printer: &Printer) -> Result<(), Failure> {
         [
             outcome.what.to_owned(),
             outcome.lane.clone(),
-            outcome.reason.clone(),
+            // The first reason settled it; the scene above shows all.
+            outcome.reason.split(", ").next().unwrap_or_default().to_owned(),
             time,
             outcome.cost.clone(),
             checked,
