@@ -228,6 +228,26 @@ async fn a_handler_that_never_listens_ends_the_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_single_time_out_restarts_the_handler_and_is_no_crash() {
+    let rig = Rig::start("time-out", &host_json(json!({ "functionTimeout": "00:00:00.3" })), &[]);
+    let (_, mut said) = rig.ask("tell").await;
+    for _ in 0..3 {
+        assert_eq!(rig.ask("hang").await.0, 500, "the client hears of it when the handler is killed");
+        said = rig.other_than(&said["worker"]).await;
+    }
+    assert_eq!(rig.stopped().await, Ending::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_time_outs_together_end_the_host() {
+    let rig = Rig::start("time-outs", &host_json(json!({ "functionTimeout": "00:00:00.3" })), &[]);
+    rig.ask("tell").await;
+    let hang = || rig.client.post(format!("{}/api/run", rig.url)).body("hang").send();
+    let _ = tokio::join!(hang(), hang());
+    assert_eq!(rig.ending().await, Ending::TimedOutTogether);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_folders_say_what_to_do() {
     let folder = std::env::temp_dir().join(format!("switchyard-wrong-{}", std::process::id()));
     type Spoil<'a> = &'a dyn Fn(&Path);

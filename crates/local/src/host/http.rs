@@ -8,7 +8,8 @@ use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::task_tracker::{TaskTracker, TaskTrackerToken};
 
 use super::app::{App, AuthLevel, Function, Http, Trigger};
 use super::invocation::Invoker;
@@ -21,6 +22,12 @@ use crate::loopback::Body;
 
 /// The real host's own limit; `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it.
 pub(super) const BODY_BYTES_MAX: u64 = 104_857_600;
+
+/// Held while an invocation runs.
+struct Watch {
+    _running: TaskTrackerToken,
+    _timer: Option<AbortOnDropHandle<()>>,
+}
 
 /// Everything a request needs.
 pub(super) struct Router {
@@ -108,27 +115,51 @@ impl Router {
         if !self.passes(http.auth_level, &function.name, &parts) {
             return reply::status(StatusCode::UNAUTHORIZED);
         }
-        let _running = self.running.token();
         let pure = function.is_pure_http();
-        if pure && self.app.proxying {
-            if proxy::wants_upgrade(&parts) {
-                return reply::status(proxy::NO_UPGRADE);
-            }
-            let Some(body) = self.request_body(&parts, body).await else { return reply::failed() };
-            return proxy::proxy(&self.invoker.link, &parts, body, self.body_bytes_max).await;
+        if pure && (self.app.proxying || self.app.forwarding) {
+            let watch = self.watch();
+            let response = self.send_on(&parts, body).await;
+            // The invocation lasts as long as its answer's body.
+            return response.map(|body| body.map_frame(move |frame| (&watch, frame).1).boxed_unsync());
         }
+        let _running = self.running.token();
         let chunked = proxy::is_chunked(&parts);
-        // A chunked body never reaches a forwarded handler: the client gets 500.
-        if pure && self.app.forwarding && chunked {
-            return reply::failed();
-        }
         let body = if chunked { Some(Bytes::new()) } else { read_whole(body, self.body_bytes_max).await };
         let Some(body) = body else { return reply::failed() };
-        if pure && self.app.forwarding {
-            return forward::forward(&self.invoker.link, &parts, body).await;
-        }
         let envelope = http_envelope::envelope(&function, http, &parts, &values, &body);
         self.by_envelope(&function, envelope).await
+    }
+
+    /// Counts an invocation as running, and tells the supervisor when it takes too long: the client
+    /// hears of that when the handler is killed.
+    fn watch(&self) -> Watch {
+        let link = self.invoker.link.clone();
+        let timer = self.invoker.function_timeout.map(|limit| {
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                tokio::time::sleep(limit).await;
+                link.timed_out();
+            }))
+        });
+        Watch { _running: self.running.token(), _timer: timer }
+    }
+
+    /// A pure HTTP function: proxied, or forwarded where the host only knows that.
+    async fn send_on(&self, parts: &Parts, body: Incoming) -> Response<Body> {
+        if self.app.proxying {
+            if proxy::wants_upgrade(parts) {
+                return reply::status(proxy::NO_UPGRADE);
+            }
+            let Some(body) = self.request_body(parts, body).await else { return reply::failed() };
+            return proxy::proxy(&self.invoker.link, parts, body, self.body_bytes_max).await;
+        }
+        // A chunked body never reaches a forwarded handler: the client gets 500.
+        if proxy::is_chunked(parts) {
+            return reply::failed();
+        }
+        match read_whole(body, self.body_bytes_max).await {
+            Some(body) => forward::forward(&self.invoker.link, parts, body).await,
+            None => reply::failed(),
+        }
     }
 
     async fn by_envelope(
