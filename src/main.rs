@@ -9,9 +9,6 @@ use handler::app::{self, Ending};
 use handler::settings::Settings;
 use handler::telemetry;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Wrong arguments or settings.
 const EXIT_SETTINGS: u8 = 2;
 /// The process ended although it should not have.

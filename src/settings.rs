@@ -80,7 +80,7 @@ pub const ALL: &[Setting] = &[
     setting(name::ACA_ENDPOINT, None, Required::No, "URL of a realtime backend named `default`, added to a catalogue that has none with this URL"),
     setting(name::BATCH_POOL_ID, None, Required::No, "id of a deferred pool, added to a catalogue that has none of this name"),
     setting(name::TELEMETRY, None, Required::No, "connection string of Application Insights; without it no telemetry is sent"),
-    setting(name::LOG, Some("info"), Required::No, "what is logged to standard output, as `info` or `handler=debug,info`"),
+    setting(name::LOG, Some("info"), Required::No, "what is logged to standard output, as `info` or `access=debug,info`; answers below 400 are logged at debug"),
     setting(name::INSTANCE, None, Required::No, "set by Azure: names this instance; without it a random name"),
     setting(clock::EPOCH_SETTING, None, Required::No, "with the next: instant in Unix ms from which time runs faster; refused unless every endpoint is loopback"),
     setting(clock::SPEED_SETTING, None, Required::No, "how many seconds pass in a real one, from 1"),

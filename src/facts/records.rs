@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::{Store, decisions};
 
-/// Lines that wait at most; a line beyond it is dropped and counted.
-const WAITING_MAX: usize = 8_192;
+/// Lines that wait at most, about 1 MB of them; a line beyond it is dropped and counted.
+const WAITING_MAX: usize = 1_024;
 /// When what was collected is written.
 const WRITE_EVERY: Duration = Duration::from_secs(30);
 /// How much is collected before it is written at once.

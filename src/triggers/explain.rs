@@ -59,9 +59,9 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
         200,
         &json!({
             "dry_run": true,
-            "request": audit::request(&wanted),
-            "seen": audit::seen(&snapshot),
-            "decision": audit::decision(&decision),
+            "request": audit::Request(&wanted),
+            "seen": audit::Seen(&snapshot),
+            "decision": audit::Decision(&decision),
             "knobs": super::status::knobs(&knobs.knobs),
         }),
     ))

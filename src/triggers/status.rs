@@ -44,7 +44,7 @@ fn wanted_replicas(app: &App, backend: &Backend) -> Response {
     let counts = app.metrics.backend(&backend.name);
     let plan = replicas::replicas(&app.knobs.knobs(), &seen, counts.turned_away(now), now);
     counts.plan(plan.replicas);
-    let reason = audit::reason(&plan.reason);
+    let reason = audit::Reason(&plan.reason);
     http::json(200, &json!({ "backend": backend.name, "replicas": plan.replicas, "reason": reason }))
 }
 

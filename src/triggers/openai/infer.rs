@@ -194,16 +194,14 @@ impl Work<'_> {
     fn record(&self, snapshot: &Snapshot, decision: &Decision) {
         let reason = decision.reasons.first().expect("a decision has at least one reason");
         self.app.metrics.decided(reason.code);
-        let line = audit::Line {
-            v: 1,
-            at: snapshot.now.0,
-            tenant: self.caller.tenant().id.clone(),
-            request_id: self.request.id.to_str().unwrap_or_default().to_owned(),
-            request: audit::request(&self.wanted),
-            seen: audit::seen(snapshot),
-            decision: audit::decision(decision),
+        let facts = audit::Facts {
+            tenant: &self.caller.tenant().id,
+            request_id: self.request.id.to_str().unwrap_or_default(),
+            request: &self.wanted,
+            snapshot,
+            decision,
         };
-        self.app.records.add(line.text());
+        self.app.records.add(audit::line(&facts));
     }
 
     /// A refused request is demand too: the scaler must see it.

@@ -3,6 +3,7 @@
 
 use policy::reason::{Code, Reason};
 use policy::route::{Decision, Refusal, RefusalKind};
+use serde_json::json;
 
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Response};
@@ -37,7 +38,8 @@ fn failure(reason: &Reason, refusal: &Refusal) -> Failure {
     failure.retry_after_ms = refusal.retry_after.map(|wait| wait.0.max(1));
     failure.vain = refusal.retry_after.is_none();
     if kind == Kind::Infeasible {
-        failure.alternatives = Some(Box::new(audit::alternatives(&refusal.alternatives)));
+        let alternatives = json!(audit::Alternatives(&refusal.alternatives));
+        failure.alternatives = Some(Box::new(alternatives));
     }
     failure
 }
