@@ -176,3 +176,78 @@ async fn envelopes() {
     ];
     check_all("C.", false, &left_out).await;
 }
+
+/// Cases about the host's process and tools: where each is tested, or why it is left out.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("A.env", "host_process.rs: the_environment_is_the_hosts"),
+    ("A.probe", "left out: tells times; the probe is one GET / after the first accepted connection"),
+    ("A.ping", "left out: /admin/host/ping never reaches the handler here by construction"),
+    ("A.probe.normal", "left out: tells times; the probe is one GET / after the first accepted connection"),
+    ("A.headers-with-app-insights", "left out: the host's own telemetry is configured"),
+    ("A.nested", "host_process.rs: wrong_folders_say_what_to_do"),
+    ("A.stdio", "left out: lines go to our log, whose form is our own"),
+    ("A.probe.get", "left out: tells times; the probe is one GET / after the first accepted connection"),
+    ("D.envelope", "conformance.rs: http_functions_answer"),
+    ("D.envelope.queue", "conformance.rs: http_functions_answer"),
+    ("D.envelope.dollar-return", "conformance.rs: http_functions_answer"),
+    ("D.envelope.dollar-return.queue", "conformance.rs: http_functions_answer"),
+    ("G.queue", "conformance.rs: functions_are_fired_by_hand"),
+    ("G.queue json text", "conformance.rs: functions_are_fired_by_hand"),
+    ("G.queue object", "conformance.rs: functions_are_fired_by_hand"),
+    ("G.queue empty object", "conformance.rs: functions_are_fired_by_hand"),
+    ("G.queue empty body", "conformance.rs: functions_are_fired_by_hand"),
+    ("G.queue no key", "conformance.rs: functions_are_fired_by_hand"),
+    ("G.unknown", "conformance.rs: functions_are_fired_by_hand"),
+    ("G.timer", "conformance.rs: functions_are_fired_by_hand"),
+    ("G.lower-case name", "conformance.rs: functions_are_fired_by_hand"),
+    ("H.shutdown.sigterm", "host_process.rs: every Rig::stopped"),
+    ("H.exit1.http", "host_process.rs: exit_codes_decide_about_restarts"),
+    ("H.exit200.http", "host_process.rs: exit_codes_decide_about_restarts"),
+    ("H.sigkill.inflight", "tests/it/under_host.rs: a_killed_handler_gives_no_wrong_answer"),
+    ("H.exit0", "host_process.rs: exit_codes_decide_about_restarts"),
+    ("H.neverlisten.2s", "host_process.rs: a_handler_that_never_listens_ends_the_host"),
+    (
+        "H.listen5s",
+        "left out: waits 5 s of real time; every test of host_process.rs asks before its handler listens",
+    ),
+    ("H.listen5s.timeout2s", "left out: as H.neverlisten.2s"),
+    ("H.crashloop", "host_process.rs: three_crashes_end_the_host"),
+    ("H.poisonous-message", "left out: as H.crashloop, by a message"),
+    ("H.sigterm.inflight", "left out: waits 6 s of real time"),
+    ("H.sigkill-host", "tests/it/handler_life.rs: it_ends_when_its_host_is_gone"),
+    ("H.sigterm.inflight40s", "left out: waits 40 s of real time; ours waits 10 s at most"),
+    ("H.neverlisten.30s", "left out: as H.neverlisten.2s, with 30 s"),
+    (
+        "I.http.empty-200",
+        "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)",
+    ),
+    (
+        "I.http.empty-200.after",
+        "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)",
+    ),
+    ("I.queue-timeout", "left out: the same path as I.repeated-single-timeouts, by a message"),
+    ("I.http-timeout.forwarding", "host_process.rs: a_single_time_out_restarts_the_handler_and_is_no_crash"),
+    (
+        "I.queue.empty 200",
+        "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)",
+    ),
+    ("I.queue.204", "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)"),
+    (
+        "I.queue.null",
+        "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)",
+    ),
+    ("I.repeated-single-timeouts", "host_process.rs: a_single_time_out_restarts_the_handler_and_is_no_crash"),
+    ("I.simultaneous-timeouts", "host_process.rs: two_time_outs_together_end_the_host"),
+];
+
+#[test]
+fn every_case_is_run_or_named() {
+    let rows = recordings("host-whole.jsonl");
+    let of_this_suite = |case: &str| ["B.", "C."].iter().any(|letter| case.starts_with(letter));
+    // Queue and timer triggers have a suite of their own.
+    let of_triggers = |case: &str| ["E.", "F."].iter().any(|letter| case.starts_with(letter));
+    let cases = rows.iter().filter_map(|row| row["case"].as_str());
+    let others: Vec<&str> = cases.filter(|case| !of_this_suite(case) && !of_triggers(case)).collect();
+    let named: Vec<&str> = ELSEWHERE.iter().map(|(case, _)| *case).collect();
+    assert_eq!(named, others, "ELSEWHERE must name exactly the other cases, in order");
+}
