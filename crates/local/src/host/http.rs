@@ -119,8 +119,14 @@ impl Router {
         if pure && (self.app.proxying || self.app.forwarding) {
             let watch = self.watch();
             let response = self.send_on(&parts, body).await;
-            // The invocation lasts as long as its answer's body.
-            return response.map(|body| body.map_frame(move |frame| (&watch, frame).1).boxed_unsync());
+            // The invocation lasts as long as its answer's body, so the body owns the watch.
+            return response.map(|body| {
+                let owning = move |frame| {
+                    let _ = &watch;
+                    frame
+                };
+                body.map_frame(owning).boxed_unsync()
+            });
         }
         let _running = self.running.token();
         let chunked = proxy::is_chunked(&parts);

@@ -209,3 +209,43 @@ async fn relay_errors(errors: impl AsyncRead + Unpin) {
         tracing::debug!(lines = ?last, "the handler's last words");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody on the port does with a connection, by the recorded `probe-` case that it stands for.
+    const ANSWERS: &[(&str, &[u8])] = &[
+        ("probe-404", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+        ("probe-500", b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"),
+        ("probe-302", b"HTTP/1.1 302 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"),
+        ("probe-garbage", b"what?"),
+        ("probe-close", b""),
+    ];
+
+    #[tokio::test]
+    async fn any_answer_counts_as_ready_and_is_asked_for_once() {
+        for (case, answer) in ANSWERS {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let port = listener.local_addr().expect("a bound port").port();
+            let somebody = async {
+                let (mut stream, _) = listener.accept().await.expect("the probe connects");
+                let mut request = [0; 256];
+                let count = stream.read(&mut request).await.expect("the probe asks");
+                stream.write_all(answer).await.expect("the probe reads");
+                String::from_utf8_lossy(&request[..count]).into_owned()
+            };
+            let (ready, request) = tokio::join!(probe(port, Duration::from_secs(30)), somebody);
+            assert!(ready, "{case}");
+            assert_eq!(request, format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"), "{case}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_given_up_after_the_limit() {
+        let port = crate::loopback::any_port().expect("a port").local_addr().expect("bound").port();
+        let began = Instant::now();
+        assert!(!probe(port, Duration::from_secs(30)).await);
+        assert_eq!(began.elapsed(), Duration::from_secs(30));
+    }
+}
