@@ -362,4 +362,9 @@ async fn functions_are_fired_by_hand(subject: &Subject) {
     assert_eq!(timer[0]["Data"]["timer"]["IsPastDue"], false);
     assert_eq!(fire("nosuch", r#"{"input":"x"}"#).await, 404);
     assert_eq!(fire("Dispatch", "").await, 400);
+    assert_eq!(fire("Dispatch", r#"{"input":{"a":1}}"#).await, 400);
+    assert_eq!(fire("Dispatch", "{}").await, 202);
+    assert_eq!(fire("dispatch", r#"{"input":"lower case"}"#).await, 202);
+    let item = json!("\"lower case\"");
+    subject.recorded(1, |envelope| envelope["Data"]["item"] == item).await;
 }
