@@ -176,12 +176,13 @@ impl Stack {
         let guard = stop.clone().drop_guard();
         let mut host = tokio::spawn(run.keep(queue.connection_string(), stop.clone()));
         platform::await_handler(&base, &mut host).await?;
+        // Before its keeper starts: two writers of one file would take each other's part away.
+        let known = processes::Record::now();
+        record(&known, &front, &files, &ready).map_err(io("cannot write the ready file"))?;
         let watched = (Arc::clone(&front), files.clone(), ready.clone());
-        let record = tokio::spawn(keep_record(watched, stop.clone()));
-        let stack = Stack { ready, telemetry, front, queue, host, record, stop, files };
-        stack.write_ready()?;
+        let record = tokio::spawn(keep_record(known, watched, stop.clone()));
         guard.disarm();
-        Ok(stack)
+        Ok(Stack { ready, telemetry, front, queue, host, record, stop, files })
     }
 
     /// Addresses and keys, and the processes of this moment.
@@ -197,10 +198,6 @@ impl Stack {
     /// The front before the replicas.
     pub fn front(&self) -> &Front {
         &self.front
-    }
-
-    fn write_ready(&self) -> Result<(), Error> {
-        record(&self.front, &self.files, &self.ready).map_err(io("cannot write the ready file"))
     }
 
     /// Ends the host and its handler, then the replicas, then the rest.
@@ -311,9 +308,12 @@ async fn create_queues(connection_string: String) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes down who runs whenever that changes.
-async fn keep_record((front, files, ready): (Arc<Front>, Files, Ready), stop: CancellationToken) {
-    let mut last = None;
+/// Writes down who runs whenever that is no longer what is `known`.
+async fn keep_record(
+    mut known: processes::Record,
+    (front, files, ready): (Arc<Front>, Files, Ready),
+    stop: CancellationToken,
+) {
     let mut look = tokio::time::interval(Duration::from_millis(200));
     loop {
         tokio::select! {
@@ -321,17 +321,17 @@ async fn keep_record((front, files, ready): (Arc<Front>, Files, Ready), stop: Ca
             _ = look.tick() => {}
         }
         let now = processes::Record::now();
-        if last.as_ref() != Some(&now) {
-            if let Err(error) = record(&front, &files, &ready) {
+        if known != now {
+            if let Err(error) = record(&now, &front, &files, &ready) {
                 tracing::warn!(%error, "cannot write down the processes of this stack");
             }
-            last = Some(now);
+            known = now;
         }
     }
 }
 
-fn record(front: &Front, files: &Files, ready: &Ready) -> std::io::Result<()> {
-    processes::Record::now().write(&files.processes)?;
+fn record(now: &processes::Record, front: &Front, files: &Files, ready: &Ready) -> std::io::Result<()> {
+    now.write(&files.processes)?;
     match &files.ready {
         Some(file) => ready.with_pids(front).write(file),
         None => Ok(()),
