@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
+use facts::Store;
 use policy::units::UnixMs;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::act;
 use crate::catalogue::{self, Catalogue, Holding};
-use crate::facts::{self, Records, Store};
+use crate::decisions::{self, Records};
 use crate::failure::{Failure, Kind};
 use crate::http::server;
 use crate::knobs;
 use crate::metrics::Metrics;
 use crate::observe::Views;
-use crate::settings::{Serve, Settings};
+use crate::settings::{Blobs, Serve, Settings};
 use crate::telemetry::Telemetry;
 use crate::triggers;
 
@@ -105,14 +106,14 @@ impl App {
 ///
 /// # Errors
 /// What is wrong with a setting.
-pub fn build(settings: Settings) -> Result<(Arc<App>, facts::records::Writer), String> {
-    let store = Store::open(&settings.blobs)?;
+pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String> {
+    let store = store(&settings.blobs)?;
     let client = act::forward::client().map_err(|error| format!("no HTTP client: {error}"))?;
     let telemetry = match &settings.telemetry {
         Some(connection) => Telemetry::start(connection, client.clone(), &settings.instance)?,
         None => Telemetry::default(),
     };
-    let (records, writer) = facts::records::records(store.clone(), settings.clock, &settings.instance);
+    let (records, writer) = decisions::records(store.clone(), settings.clock, &settings.instance);
     let context = catalogue::Context {
         default_backend: settings.default_backend,
         default_pool: settings.default_pool,
@@ -135,6 +136,14 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, facts::records::Writer), S
         upkeep: upkeep::Sources::new(settings.catalogue_file, context),
     };
     Ok((Arc::new(app), writer))
+}
+
+fn store(blobs: &Blobs) -> Result<Store, String> {
+    let opened = match blobs {
+        Blobs::Folder(folder) => Store::folder(folder),
+        Blobs::Container { url, key } => Store::container(url.reveal(), key.as_ref().map(|key| key.reveal())),
+    };
+    opened.map_err(|problem| format!("BLOB_URL: {problem}"))
 }
 
 /// Runs the process from settings to its end.

@@ -3,7 +3,7 @@
 //! Start at [`app::run`], then follow a request: [`http`] accepts it, [`triggers`] gather what was
 //! seen ([`observe`]), ask `policy` for a decision and carry it out ([`act`]). [`settings`] are
 //! fixed at start; [`knobs`] and the [`catalogue`] are re-read while the process runs. [`metrics`]
-//! holds what this process counted, [`facts`] what it keeps in the blob store, [`failure`] what a
+//! holds what this process counted, [`decisions`] writes down what was decided, [`failure`] what a
 //! caller is told when something goes wrong.
 //!
 //! Deliberately absent: decisions (they are in the `policy` crate) and reads of the wall clock and
@@ -13,7 +13,7 @@ pub mod act;
 pub mod app;
 pub mod auth;
 pub mod catalogue;
-pub mod facts;
+pub mod decisions;
 pub mod failure;
 pub mod http;
 pub mod knobs;

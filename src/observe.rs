@@ -10,8 +10,8 @@ use policy::units::{MicroUsd, Millis, UnixMs};
 use serde::Deserialize;
 
 use crate::catalogue::{Backend, Catalogue, Model};
-use crate::facts::{self, Store};
 use crate::metrics::{Metrics, Observed};
+use facts::{Store, StoreError, key};
 
 /// An older view is not believed.
 const VIEW_FRESH: Millis = Millis::from_secs(180);
@@ -52,9 +52,9 @@ pub struct Views(RwLock<View>);
 impl Views {
     /// Reads the view again; a missing one is no trouble, because the sweep may not have run.
     pub async fn refresh(&self, store: &Store) {
-        let read = match store.get(facts::VIEW).await {
+        let read = match store.get(key::VIEW).await {
             Ok(object) => serde_json::from_slice::<View>(&object.content).map_err(|error| error.to_string()),
-            Err(facts::StoreError::NotFound(_)) => return,
+            Err(StoreError::NotFound(_)) => return,
             Err(error) => Err(error.to_string()),
         };
         match read {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clock::Clock;
-use url::{Host, Url};
+pub use facts::store::is_loopback;
+use url::Url;
 
 /// One row of the README's table of settings; a test compares the two.
 #[derive(Debug)]
@@ -384,16 +385,6 @@ impl Reader {
             }
         }
         clock
-    }
-}
-
-/// Whether a URL points to this machine.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => url.scheme() == "file",
     }
 }
 

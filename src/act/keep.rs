@@ -3,7 +3,7 @@
 use policy::units::UnixMs;
 use serde_json::json;
 
-use crate::facts::{self, Store, StoreError};
+use facts::{Store, StoreError, key};
 
 /// What is kept of a dead letter's body: enough to see what it was.
 const BODY_BYTES_MAX: usize = 4 * 1024;
@@ -21,7 +21,7 @@ pub async fn dead_letter(store: &Store, now: UnixMs, reason: &str, text: &str) -
         "body": text[..cut],
         "body_bytes": text.len(),
     });
-    let key = facts::dead_letter(text.as_bytes());
+    let key = key::dead_letter(text.as_bytes());
     store.create(&key, letter.to_string()).await?;
     Ok(key)
 }
@@ -31,5 +31,5 @@ pub async fn dead_letter(store: &Store, now: UnixMs, reason: &str, text: &str) -
 /// # Errors
 /// When the store failed.
 pub async fn alert(store: &Store, body: bytes::Bytes) -> Result<(), StoreError> {
-    store.create(&facts::alert(&body), body).await.map(drop)
+    store.create(&key::alert(&body), body).await.map(drop)
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::App;
 use crate::catalogue::{self, Context, State};
-use crate::facts;
+use facts::key;
 
 /// How often knobs and catalogue are read again.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
@@ -105,7 +105,7 @@ async fn read_catalogue(app: &App) -> Result<Option<bytes::Bytes>, String> {
             .map_err(|error| format!("MODEL_CATALOG cannot be read: {error}"));
     }
     let known = app.upkeep.etag.lock().expect("no holder of this lock panics").clone();
-    let read = app.store.get_if_changed(facts::CATALOGUE, known.as_deref()).await;
+    let read = app.store.get_if_changed(key::CATALOGUE, known.as_deref()).await;
     let Some(object) = read.map_err(|error| error.to_string())? else { return Ok(None) };
     *app.upkeep.etag.lock().expect("no holder of this lock panics") = object.etag;
     Ok(Some(object.content))
@@ -138,7 +138,7 @@ async fn write_state(app: &App) {
         "backends": backends,
         "spent_this_hour_micro_usd": app.metrics.spent_this_hour(now).0,
     });
-    if let Err(error) = app.store.overwrite(&facts::process_state(&app.instance), state.to_string()).await {
+    if let Err(error) = app.store.overwrite(&key::process_state(&app.instance), state.to_string()).await {
         tracing::warn!(%error, "state could not be written; others decide without it");
     }
 }

@@ -12,10 +12,11 @@ const LONGER_FILES: &[(&str, &str)] = &[];
 
 /// Which members of the workspace a member may depend on (normal dependencies).
 const MEMBERS: &[(&str, &[&str])] = &[
-    ("handler", &["audit", "clock", "policy", "wire"]),
+    ("handler", &["audit", "clock", "facts", "policy", "wire"]),
     ("audit", &["policy"]),
     ("clock", &[]),
     ("engine", &[]),
+    ("facts", &[]),
     ("local", &["clock", "wire"]),
     ("policy", &[]),
     ("server", &["clock", "engine", "wire"]),
@@ -50,9 +51,8 @@ const HANDLER_MODULES: &[(&str, &[&str])] = &[
             "triggers",
         ],
     ),
-    ("act", &["act", "azure", "catalogue", "facts", "failure", "http", "knobs", "metrics"]),
-    ("observe", &["azure", "catalogue", "facts", "knobs", "metrics", "observe"]),
-    ("facts", &["facts", "settings"]),
+    ("act", &["act", "azure", "catalogue", "failure", "http", "knobs", "metrics"]),
+    ("observe", &["azure", "catalogue", "knobs", "metrics", "observe"]),
     ("settings", &[]),
     ("envelope", &[]),
     ("failure", &[]),

@@ -1,6 +1,8 @@
 //! `config/catalogue.json`: models, the backends and pools that run them, tenants and admins.
 //! Unknown members are refused, so that a typo is found and not ignored.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The version that this code writes and reads.
@@ -181,6 +183,26 @@ pub struct Pool {
     /// Cost of writing the facts of one job.
     #[serde(default)]
     pub write_usd: f64,
+    /// How its nodes run work; none: the pool takes none.
+    #[serde(default)]
+    pub worker: Option<PoolWorker>,
+}
+
+/// How a pool's nodes run work: the arguments are ours, the rest is the operator's.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolWorker {
+    /// The worker program, as a node or its image finds it.
+    pub program: String,
+    /// Folders of models on a node, by the models' ids. Missing where `backend_url` serves them.
+    #[serde(default)]
+    pub folders: BTreeMap<String, String>,
+    /// An OpenAI-compatible server on the node that runs the work instead, as `http://127.0.0.1:8000`.
+    #[serde(default)]
+    pub backend_url: Option<String>,
+    /// Image of the task's container, where the pool runs containers.
+    #[serde(default)]
+    pub image: Option<String>,
 }
 
 /// A tenant.

@@ -2,8 +2,10 @@
 //!
 //! - [`envelope`]: what the Functions host posts for queue messages and timer ticks
 //! - [`catalogue`][]: `config/catalogue.json`
+//! - [`ticket`]: the message of the doorbell queue
 //! - [`openai`]: the part of the OpenAI API that we speak
 
 pub mod catalogue;
 pub mod envelope;
 pub mod openai;
+pub mod ticket;

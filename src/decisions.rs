@@ -8,7 +8,7 @@ use std::time::Duration;
 use clock::Clock;
 use tokio::sync::mpsc;
 
-use super::{Store, decisions};
+use facts::{Store, key};
 
 /// Lines that wait at most, about 1 MB of them; a line beyond it is dropped and counted.
 const WAITING_MAX: usize = 1_024;
@@ -83,10 +83,26 @@ impl Writer {
     }
 
     async fn write(&mut self, text: String) {
-        let key = decisions(self.clock.now_ms(), &self.process, self.written);
+        let key = key::decisions(&hour(self.clock.now_ms()), &self.process, self.written);
         self.written += 1;
         if let Err(error) = self.store.create(&key, text).await {
             tracing::warn!(%error, key, "decisions could not be written and are lost");
         }
+    }
+}
+
+/// The folder of an hour, as `2026-11-01/12`.
+fn hour(unix_ms: u64) -> String {
+    let instant = jiff::Timestamp::from_millisecond(i64::try_from(unix_ms).unwrap_or(i64::MAX));
+    instant.unwrap_or(jiff::Timestamp::MAX).strftime("%Y-%m-%d/%H").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_lie_in_the_folder_of_their_hour() {
+        assert_eq!(hour(1_793_534_400_000), "2026-11-01/12");
     }
 }

@@ -1,0 +1,131 @@
+//! An item going in and its result coming out, both as lines of JSON in the form of the OpenAI batch
+//! API (<https://platform.openai.com/docs/api-reference/batch>).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Longest line that is accepted, in bytes.
+pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// A line of the input.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct InLine<'a> {
+    /// The client's own name of the item; unique in the file.
+    pub custom_id: String,
+    /// `POST`.
+    pub method: String,
+    /// As `/v1/embeddings`.
+    pub url: String,
+    /// The request.
+    #[serde(borrow)]
+    pub body: &'a RawValue,
+}
+
+/// A line of the output.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct OutLine<'a> {
+    /// `batch_req_` and the number of the line: the same on every machine and every try.
+    pub id: String,
+    /// The input's.
+    pub custom_id: String,
+    /// The answer; none where there is an error.
+    #[serde(borrow)]
+    pub response: Option<Response<'a>>,
+    /// Why there is no answer.
+    pub error: Option<ItemError>,
+}
+
+/// An answer as the realtime API would have given it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Response<'a> {
+    /// 200, or the status of an error body.
+    pub status_code: u16,
+    /// Empty unless an upstream gave one: it would differ between tries.
+    pub request_id: String,
+    /// Its body.
+    #[serde(borrow)]
+    pub body: &'a RawValue,
+}
+
+/// Why an item has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ItemError {
+    /// For programs, as `batch_expired`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// The id of the result of a line (from 0).
+pub fn result_id(line: u64) -> String {
+    format!("batch_req_{line:08}")
+}
+
+/// A result line, with its line feed.
+pub fn result(line: u64, custom_id: &str, status: u16, request_id: &str, body: &RawValue) -> String {
+    let response = Response { status_code: status, request_id: request_id.to_owned(), body };
+    render(&OutLine {
+        id: result_id(line),
+        custom_id: custom_id.to_owned(),
+        response: Some(response),
+        error: None,
+    })
+}
+
+/// An error line, with its line feed.
+pub fn error(line: u64, custom_id: &str, code: &str, message: &str) -> String {
+    let error = ItemError { code: code.to_owned(), message: message.to_owned() };
+    render(&OutLine {
+        id: result_id(line),
+        custom_id: custom_id.to_owned(),
+        response: None,
+        error: Some(error),
+    })
+}
+
+fn render(line: &OutLine<'_>) -> String {
+    let mut text = serde_json::to_string(line).expect("a line has only text and JSON");
+    text.push('\n');
+    text
+}
+
+/// Cuts text into its lines: at LF only, without a trailing CR; empty lines do not count. The last
+/// line need not end in LF. A byte order mark is the caller's to take off.
+pub fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .filter(|line| !line.is_empty())
+}
+
+impl OutLine<'_> {
+    /// Whether it belongs to the output file; otherwise to the error file.
+    pub fn is_output(&self) -> bool {
+        self.response.as_ref().is_some_and(|response| response.status_code == 200)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_at_line_feeds_only() {
+        let lines: Vec<&[u8]> = split("a\r\nb\u{2028}c\n\n\rd".as_bytes()).collect();
+        assert_eq!(lines, ["a".as_bytes(), "b\u{2028}c".as_bytes(), b"\rd"]);
+    }
+
+    #[test]
+    fn lines_have_the_form_of_the_openai_batch_api() {
+        let body = RawValue::from_string("{\"a\":1}".to_owned()).unwrap();
+        let text = result(7, "c-1", 200, "", &body);
+        assert_eq!(
+            text,
+            "{\"id\":\"batch_req_00000007\",\"custom_id\":\"c-1\",\"response\":{\"status_code\":200,\
+             \"request_id\":\"\",\"body\":{\"a\":1}},\"error\":null}\n"
+        );
+        let read: OutLine<'_> = serde_json::from_str(&text).unwrap();
+        assert!(read.is_output());
+        let text = error(7, "c-1", "batch_expired", "too late");
+        assert!(!serde_json::from_str::<OutLine<'_>>(&text).unwrap().is_output());
+    }
+}
