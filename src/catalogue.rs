@@ -413,6 +413,7 @@ fn add_defaults(read: &mut file::Catalogue, context: &Context) {
             boot_ms: file::Spread { p50: 300_000, p95: 480_000 },
             evictions_per_node_hour: 0.05,
             write_usd: 0.000_02,
+            worker: None,
         });
     }
 }
