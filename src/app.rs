@@ -8,6 +8,7 @@ use clock::Clock;
 use facts::Store;
 use policy::units::UnixMs;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::act;
@@ -26,6 +27,8 @@ mod upkeep;
 
 /// How long the first load may hold up the line that says where the handler listens.
 const FIRST_LOAD_MAX: Duration = Duration::from_secs(5);
+/// Uploads at once: each holds up to 15 MiB, two parts on their way and one being filled.
+const UPLOADS_MAX: usize = 8;
 /// How often the parent is looked for.
 const PARENT_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,6 +46,8 @@ pub struct App {
     pub views: Views,
     /// Blobs.
     pub store: Store,
+    /// Places of uploads under way.
+    pub uploads: Semaphore,
     /// Decisions on their way to the store.
     pub records: Records,
     /// Calls backends.
@@ -127,6 +132,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         metrics: Metrics::default(),
         views: Views::default(),
         store,
+        uploads: Semaphore::new(UPLOADS_MAX),
         records,
         client,
         telemetry: Arc::new(telemetry),
