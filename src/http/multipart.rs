@@ -1,4 +1,4 @@
-//! A `multipart/form-data` body (RFC 7578), taken apart while it arrives. [`Parser`] knows no I/O;
+//! A `multipart/form-data` body (RFC 7578), taken apart while it arrives. The parser knows no I/O;
 //! [`Multipart`] feeds it from a request.
 //!
 //! Memory is flat: content is passed on in pieces and a part's head has a bound. (The usual crate for
@@ -40,7 +40,7 @@ pub struct Head {
 /// Why a body is not multipart: what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body {0}")]
-pub struct Malformed(&'static str);
+struct Malformed(&'static str);
 
 /// A multipart body as it arrives.
 pub struct Multipart<'a> {
@@ -67,7 +67,7 @@ impl<'a> Multipart<'a> {
     /// 400 when the body breaks off or is not multipart.
     pub async fn next(&mut self) -> Result<Event, Failure> {
         loop {
-            if let Some(event) = self.parser.next().map_err(wrong)? {
+            if let Some(event) = self.parser.take().map_err(wrong)? {
                 return Ok(event);
             }
             match self.body.next().await {
@@ -151,7 +151,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 
 /// Takes bytes in any pieces and tells what they hold.
 #[derive(Debug)]
-pub struct Parser {
+struct Parser {
     /// A line break, two hyphens and the boundary.
     delimiter: Vec<u8>,
     held: BytesMut,
@@ -171,14 +171,14 @@ enum Place {
 
 impl Parser {
     /// A parser for this boundary.
-    pub fn new(boundary: &str) -> Parser {
+    fn new(boundary: &str) -> Parser {
         let delimiter = format!("\r\n--{boundary}").into_bytes();
         // The first delimiter may begin the body; with a line break before it, it is like the others.
         Parser { delimiter, held: BytesMut::from(&b"\r\n"[..]), place: Place::Preamble }
     }
 
     /// Adds what arrived.
-    pub fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
@@ -186,7 +186,7 @@ impl Parser {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub fn next(&mut self) -> Result<Option<Event>, Malformed> {
+    fn take(&mut self) -> Result<Option<Event>, Malformed> {
         if self.place == Place::Preamble && !self.skip_preamble() {
             return Ok(None);
         }
@@ -313,7 +313,7 @@ mod tests {
             let (piece, after) = rest.split_at(cuts.next().unwrap().clamp(1, rest.len()));
             rest = after;
             parser.push(piece);
-            while let Some(event) = parser.next()? {
+            while let Some(event) = parser.take()? {
                 match (events.last_mut(), event) {
                     (Some(Event::Data(whole)), Event::Data(more)) => {
                         *whole = [whole.as_ref(), &more].concat().into();
