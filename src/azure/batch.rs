@@ -5,8 +5,9 @@
 //! request and reads a bounded answer, `retry` says when to try again, [`shared_key`] signs, and
 //! [`command_line`] renders arguments that no shell will see.
 //!
-//! Every call is idempotent by the ids in it, ends within [`CALL_MAX`], and answers with a small enum of
-//! what a caller can act on; what is common to all of them is [`CallError`].
+//! Every call is idempotent by the ids in it, ends within [`CALL_MAX`] (adding more tasks than one call
+//! may takes several), and answers with a small enum of what a caller can act on; what is common to all
+//! of them is [`CallError`].
 //!
 //! Deliberately absent: creating pools (they are infrastructure) and anything of an API version but
 //! `2025-06-01`, the newest that a released SDK sends and the oldest that is not being retired.

@@ -373,3 +373,29 @@ impl ItemBody {
         (self.task_id, outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn collections_hold_every_task_once_in_order_and_keep_both_limits(
+            sizes in proptest::collection::vec(prop_oneof![1..2_000_usize, 100_000..900_000_usize], 0..300),
+        ) {
+            let longest = vec![b' '; 900_000];
+            let bodies: Vec<(usize, &[u8])> =
+                sizes.iter().enumerate().map(|(at, size)| (at, &longest[..*size])).collect();
+            let cut = collections(&bodies);
+            let held: Vec<usize> = cut.iter().cloned().flatten().collect();
+            prop_assert_eq!(held, (0..sizes.len()).collect::<Vec<_>>());
+            for part in cut {
+                let bytes: usize = sizes[part.clone()].iter().sum();
+                let sent = bytes + part.len() - 1 + COLLECTION_BEGINS.len() + COLLECTION_ENDS.len();
+                prop_assert!(part.len() <= COLLECTION_TASKS_MAX && sent <= COLLECTION_BYTES_MAX);
+            }
+        }
+    }
+}

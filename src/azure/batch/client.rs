@@ -214,6 +214,15 @@ mod tests {
     }
 
     #[test]
+    fn calls_may_be_made_from_any_task() {
+        fn is_send(_: impl Send) {}
+        let client = client("http://h");
+        is_send(client.add_tasks("j", &[]));
+        is_send(client.jobs(""));
+        is_send(client.task_file_tail("j", "t", "f", 1));
+    }
+
+    #[test]
     fn nothing_secret_is_shown() {
         assert_eq!(format!("{:?}", client("http://user:pass@h")), r#"Client { account: "acct", .. }"#);
     }

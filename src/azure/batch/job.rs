@@ -119,7 +119,7 @@ impl Client {
         let call = Call::new("create job", Method::POST, self.url("/jobs", ""), 201).json(&body);
         match self.send(call).await {
             Ok(_) => Ok(Created::Created),
-            Err(error) if error.is_one_of(&["JobExists"]) => Ok(Created::Existed),
+            Err(error) if error.is_one_of(&["JobExists"]) || error.says_job_is_over() => Ok(Created::Existed),
             Err(error) if error.is_one_of(&["ActiveJobAndScheduleQuotaReached"]) => {
                 Err(CreateJobError::Quota)
             }

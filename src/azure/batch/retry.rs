@@ -104,6 +104,9 @@ mod tests {
         Setback::Passing { asked, error: CallError::Throttled { retry_after: asked } }
     }
 
+    /// Attempts, how they end, and when each begins.
+    type Case = (Vec<Option<Setback>>, Result<(), CallError>, &'static [u128]);
+
     /// Plays a script of attempts and says how it ended and when each began, in milliseconds.
     async fn play(clock: Clock, script: Vec<Option<Setback>>) -> (Result<(), CallError>, Vec<u128>) {
         let began = Instant::now();
@@ -124,7 +127,7 @@ mod tests {
         let throttled =
             |s: Option<u64>| Err(CallError::Throttled { retry_after: s.map(Duration::from_secs) });
         let final_ = || Setback::Final(CallError::Timeout);
-        let cases: Vec<(Vec<Option<Setback>>, Result<(), CallError>, &[u128])> = vec![
+        let cases: Vec<Case> = vec![
             (vec![None], Ok(()), &[0]),
             (vec![Some(busy(None)), None], Ok(()), &[0, 0]),
             (

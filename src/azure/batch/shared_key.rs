@@ -12,8 +12,7 @@ use url::Url;
 
 use crate::settings::Secret;
 
-/// Headers whose values are signed, in this order; `content-length` is told apart, because the
-/// HTTP client writes it.
+/// Headers whose values are signed, in this order, with an empty one for each that is not sent.
 const SIGNED_HEADERS: [&str; 11] = [
     "content-encoding",
     "content-language",

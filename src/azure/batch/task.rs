@@ -16,6 +16,8 @@ use super::retry::CALL_MAX;
 /// The service's own words for "there is no such task". A bare 404 of something in between is none:
 /// that a task is gone is proof that nobody works on it.
 const GONE: &[&str] = &["TaskNotFound", "JobNotFound"];
+/// Codes that say that a task is over, or that the service is ending it with its job.
+const ENDING: &[&str] = &["TaskCompleted", "JobCompleted", "JobBeingTerminated", "JobBeingDeleted"];
 /// Codes that say that a file is not there: never was, not yet, or no longer.
 const NO_FILE: &[&str] = &[
     "FileNotFound",
@@ -130,9 +132,7 @@ impl Client {
         let url = self.url(&format!("{}/terminate", path(job, task)?), "");
         match self.send(Call::new("terminate task", Method::POST, url, 204)).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_one_of(GONE) || error.is_one_of(&["TaskCompleted", "JobCompleted"]) => {
-                Ok(())
-            }
+            Err(error) if error.is_one_of(GONE) || error.is_one_of(ENDING) => Ok(()),
             Err(error) => Err(error),
         }
     }
