@@ -1,6 +1,7 @@
 //! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists;
 //! [`files`] takes uploads.
 
+pub mod batches;
 pub mod controls;
 pub mod files;
 pub mod infer;
