@@ -12,6 +12,7 @@ use facts::{VERSION, id};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::fact::{self, FactError};
 use crate::http::range::Content;
 
 /// What is read of a content at once, to be sent on.
@@ -20,17 +21,6 @@ const PIECE_BYTES: usize = 1024 * 1024;
 const READS_AT_ONCE: usize = 32;
 /// Files of one page, at most; a longer list is asked for in pages.
 pub const PAGE_MAX: usize = 1_000;
-
-/// Why a file could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The file's facts are none that this version reads.
-    #[error("`{0}` cannot be read: {1}")]
-    Unreadable(String, #[source] serde_json::Error),
-}
 
 /// A file on its way in. Dropped before [`Incoming::commit`], it was never there.
 #[derive(Debug)]
@@ -84,27 +74,17 @@ impl Incoming {
 /// The file of this id; none when there is none, or none any more.
 ///
 /// # Errors
-/// [`FileError`].
+/// [`FactError`].
 pub async fn read(
     store: &Store,
     tenant: &str,
     file: &str,
     now_ms: u64,
-) -> Result<Option<FileMeta>, FileError> {
+) -> Result<Option<FileMeta>, FactError> {
     let keys = FileKeys::new(tenant, file);
     let (deleted, meta) = (keys.deleted(), keys.meta());
-    let (deleted, meta) = tokio::join!(store.exists(&deleted), read_meta(store, &meta));
+    let (deleted, meta) = tokio::join!(store.exists(&deleted), fact::read::<FileMeta>(store, &meta));
     Ok(if deleted? { None } else { meta?.filter(|meta| is_there(meta, now_ms)) })
-}
-
-async fn read_meta(store: &Store, key: &str) -> Result<Option<FileMeta>, FileError> {
-    match store.get(key).await {
-        Ok(found) => serde_json::from_slice(&found.content)
-            .map(Some)
-            .map_err(|error| FileError::Unreadable(key.to_owned(), error)),
-        Err(StoreError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn is_there(meta: &FileMeta, now_ms: u64) -> bool {
@@ -188,13 +168,13 @@ pub struct Page {
 /// Lists a tenant's files; none where `after` was never a file.
 ///
 /// # Errors
-/// [`FileError`].
+/// [`FactError`].
 pub async fn list(
     store: &Store,
     tenant: &str,
     wanted: &Listing,
     now_ms: u64,
-) -> Result<Option<Page>, FileError> {
+) -> Result<Option<Page>, FactError> {
     let mut places = places(store, tenant).await?;
     if wanted.order == Order::Ascending {
         places.reverse();
@@ -248,20 +228,12 @@ async fn place_of(
     tenant: &str,
     places: &[Place],
     file: &str,
-) -> Result<Option<Place>, FileError> {
+) -> Result<Option<Place>, FactError> {
     if let Some(place) = places.iter().find(|place| place.1 == file) {
         return Ok(Some(place.clone()));
     }
-    let key = FileKeys::new(tenant, file).deleted();
-    match store.get(&key).await {
-        Ok(mark) => {
-            let mark: Deleted =
-                serde_json::from_slice(&mark.content).map_err(|error| FileError::Unreadable(key, error))?;
-            Ok(Some(Place(Reverse(mark.listed_ms), file.to_owned())))
-        }
-        Err(StoreError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let mark: Option<Deleted> = fact::read(store, &FileKeys::new(tenant, file).deleted()).await?;
+    Ok(mark.map(|mark| Place(Reverse(mark.listed_ms), file.to_owned())))
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use facts::Job;
+use facts::file::{FileMeta, LineError};
 use facts::fold::Phase;
 use facts::job::{End, Kind, Status, Stop, StopWhy};
-use facts::{Job, State};
 use wire::openai::{Batch, BatchError, BatchErrors, BatchStatus, FileObject, FileStatus, RequestCounts};
 
+use crate::act::progress::Progress;
 use crate::act::results::{self, Which};
 
 /// What clients see before a job's id.
@@ -16,40 +18,28 @@ pub const OUTPUT: &str = "file-out-";
 /// The same for its errors.
 pub const ERRORS: &str = "file-err-";
 
-/// What is known of a job besides what it is. Times are Unix ms by the handler's clock.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// What its facts come to.
-    pub state: &'a State,
-    /// When its first shard was claimed.
-    pub began_ms: Option<u64>,
-    /// When its newest chunk was written.
-    pub last_chunk_ms: Option<u64>,
-    /// Why it was asked to stop.
-    pub stop: Option<&'a Stop>,
-    /// How it ended.
-    pub end: Option<&'a End>,
-}
-
 /// The batch that this job is; none where it is a single request.
-pub fn batch(job: &Job, seen: &Seen<'_>) -> Option<Batch> {
+pub fn batch(seen: &Progress) -> Option<Batch> {
+    let job = &seen.job;
     let Kind::OpenaiBatch { file, completion_window } = &job.kind else { return None };
     let status = status(seen);
-    let ended_at = |wanted| (status == wanted).then_some(seen.end).flatten().map(|end| end.at_ms / 1_000);
+    let ended_at =
+        |wanted| (status == wanted).then_some(seen.end.as_ref()).flatten().map(|end| end.at_ms / 1_000);
     let file_of = |which, prefix| {
-        seen.end.filter(|end| results::bytes(end, which) > 0).map(|_| format!("{prefix}{}", job.job))
+        seen.end.as_ref().filter(|end| results::bytes(end, which) > 0).map(|_| format!("{prefix}{}", job.job))
     };
-    let cancelled = seen.stop.filter(|stop| stop.why == StopWhy::Cancelled);
-    let finished_ms = seen
-        .end
-        .map(|end| end.finished_ms)
-        .or_else(|| seen.last_chunk_ms.filter(|_| status == BatchStatus::Finalizing));
+    let cancelled = seen.stop.as_ref().filter(|stop| stop.why == StopWhy::Cancelled);
+    let closed =
+        seen.stop.as_ref().filter(|stop| stop.why != StopWhy::Cancelled && status != BatchStatus::Completed);
+    let complete_ms = seen.last_chunk_ms.filter(|_| seen.state.is_done());
+    let finalizing_ms =
+        closed.map(|stop| stop.at_ms).or(seen.end.as_ref().map(|end| end.finished_ms)).or(complete_ms);
     Some(Batch {
         id: format!("{BATCH}{}", job.job),
         object: Cow::Borrowed("batch"),
         endpoint: job.url.clone(),
         model: job.model.clone(),
-        errors: (status == BatchStatus::Failed).then_some(seen.stop).flatten().map(errors),
+        errors: (status == BatchStatus::Failed).then_some(seen.stop.as_ref()).flatten().map(errors),
         input_file_id: format!("file-{file}"),
         completion_window: completion_window.clone(),
         status,
@@ -58,19 +48,19 @@ pub fn batch(job: &Job, seen: &Seen<'_>) -> Option<Batch> {
         created_at: job.created_ms / 1_000,
         in_progress_at: seen.began_ms.map(|ms| ms / 1_000),
         expires_at: Some(job.deadline_ms / 1_000),
-        finalizing_at: finished_ms.map(|ms| ms / 1_000),
+        finalizing_at: finalizing_ms.map(|ms| ms / 1_000),
         completed_at: ended_at(BatchStatus::Completed),
         failed_at: ended_at(BatchStatus::Failed),
         expired_at: ended_at(BatchStatus::Expired),
         cancelling_at: cancelled.map(|stop| stop.at_ms / 1_000),
         cancelled_at: ended_at(BatchStatus::Cancelled),
-        request_counts: counts(job, seen),
+        request_counts: counts(seen),
         metadata: Some(job.labels.clone()).filter(|labels| !labels.is_empty()),
     })
 }
 
-fn status(seen: &Seen<'_>) -> BatchStatus {
-    if let Some(end) = seen.end {
+fn status(seen: &Progress) -> BatchStatus {
+    if let Some(end) = &seen.end {
         return match end.status {
             Status::Completed => BatchStatus::Completed,
             Status::Cancelled => BatchStatus::Cancelled,
@@ -78,7 +68,7 @@ fn status(seen: &Seen<'_>) -> BatchStatus {
             Status::Failed => BatchStatus::Failed,
         };
     }
-    match (seen.state.phase(), seen.stop) {
+    match (seen.state.phase(), &seen.stop) {
         // The owner asked: it is cancelling until its files are closed.
         (_, Some(Stop { why: StopWhy::Cancelled, .. })) => BatchStatus::Cancelling,
         (Phase::Waiting, _) => BatchStatus::Validating,
@@ -88,11 +78,11 @@ fn status(seen: &Seen<'_>) -> BatchStatus {
 }
 
 /// Which of the lines that are done failed is not known before the end: nobody reads results to count.
-fn counts(job: &Job, seen: &Seen<'_>) -> RequestCounts {
-    let total = job.lines();
-    match seen.end {
+fn counts(seen: &Progress) -> RequestCounts {
+    let total = seen.job.lines();
+    match &seen.end {
         Some(end) => RequestCounts { total, completed: end.counts.completed, failed: end.counts.failed },
-        None => RequestCounts { total, completed: seen.state.lines_done(job), failed: 0 },
+        None => RequestCounts { total, completed: seen.state.lines_done(&seen.job), failed: 0 },
     }
 }
 
@@ -104,6 +94,42 @@ fn errors(stop: &Stop) -> BatchErrors {
         param: None,
     };
     BatchErrors { object: Cow::Borrowed("list"), data: vec![error] }
+}
+
+/// The batch of an input that no job can be made of: nothing is written for it, its id is the file's.
+pub fn failed(input: &FileMeta) -> Option<Batch> {
+    let lines = input.lines.as_ref().filter(|lines| !lines.errors.is_empty())?;
+    let error = |error: &LineError| BatchError {
+        code: error.code.clone(),
+        line: Some(error.line),
+        message: error.message.clone(),
+        param: error.param.clone(),
+    };
+    let data = lines.errors.iter().map(error).collect();
+    let at = input.created_ms / 1_000;
+    Some(Batch {
+        id: format!("{BATCH}{}", input.file),
+        object: Cow::Borrowed("batch"),
+        endpoint: lines.url.clone(),
+        model: lines.model.clone(),
+        errors: Some(BatchErrors { object: Cow::Borrowed("list"), data }),
+        input_file_id: format!("file-{}", input.file),
+        completion_window: "24h".to_owned(),
+        status: BatchStatus::Failed,
+        output_file_id: None,
+        error_file_id: None,
+        created_at: at,
+        in_progress_at: None,
+        expires_at: None,
+        finalizing_at: None,
+        completed_at: None,
+        failed_at: Some(at),
+        expired_at: None,
+        cancelling_at: None,
+        cancelled_at: None,
+        request_counts: RequestCounts { total: lines.count(), ..RequestCounts::default() },
+        metadata: None,
+    })
 }
 
 /// One of an ended batch's files; none where it is empty.

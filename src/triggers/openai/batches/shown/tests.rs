@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use facts::file::{Block, Lines};
 use facts::fold::{Found, fold};
 use facts::job::{ChunkSizes, Counts, Estimate, Input, Shard};
 use facts::key::JobKeys;
-use facts::{JobId, VERSION};
+use facts::{JobId, State, VERSION};
 
 use super::*;
 
@@ -187,14 +188,15 @@ fn every_point_of_a_jobs_life_is_a_batch() {
         let state = state(&job, case.tried, case.chunks, case.stop.is_some());
         let stop = case.stop.map(stop);
         let end = case.end.map(|(status, completed, failed)| end(status, completed, failed));
-        let seen = Seen {
-            state: &state,
+        let seen = Progress {
+            job: job.clone(),
+            state,
             began_ms: case.tried.then_some((T + 5) * 1_000),
             last_chunk_ms: (!case.chunks.is_empty()).then_some((T + 60) * 1_000),
-            stop: stop.as_ref(),
-            end: end.as_ref(),
+            stop,
+            end,
         };
-        let batch = batch(&job, &seen).unwrap();
+        let batch = batch(&seen).unwrap();
         let what = case.what;
         assert_eq!(batch.status, case.status, "{what}");
         let counts = RequestCounts { total: 8, completed: case.counts.0, failed: case.counts.1 };
@@ -202,7 +204,10 @@ fn every_point_of_a_jobs_life_is_a_batch() {
         let text = serde_json::to_value(&batch).unwrap();
         let times = [
             ("in_progress_at", 5),
-            ("finalizing_at", 60),
+            (
+                "finalizing_at",
+                if matches!(case.stop, Some(StopWhy::Expired | StopWhy::Failed)) { 50 } else { 60 },
+            ),
             ("completed_at", 61),
             ("failed_at", 61),
             ("expired_at", 61),
@@ -225,16 +230,17 @@ fn every_point_of_a_jobs_life_is_a_batch() {
 fn what_the_client_gave_comes_back() {
     let job = job();
     let state = state(&job, false, &[], false);
-    let seen = Seen { state: &state, began_ms: None, last_chunk_ms: None, stop: None, end: None };
-    let batch = batch(&job, &seen).unwrap();
+    let mut seen =
+        Progress { job: job.clone(), state, began_ms: None, last_chunk_ms: None, stop: None, end: None };
+    let batch = batch(&seen).unwrap();
     assert_eq!(
         (batch.id.as_str(), batch.input_file_id.as_str()),
         (&*format!("batch_{}", job.job), "file-in")
     );
     assert_eq!((batch.endpoint.as_str(), batch.completion_window.as_str()), ("/v1/embeddings", "24h"));
     assert_eq!(batch.metadata, Some(job.labels.clone()));
-    let single = Job { kind: Kind::Request, ..job };
-    assert!(super::batch(&single, &seen).is_none());
+    seen.job.kind = Kind::Request;
+    assert!(super::batch(&seen).is_none());
 }
 
 #[test]
@@ -244,4 +250,37 @@ fn files_of_an_ended_batch_are_those_that_hold_something() {
     assert_eq!((output.bytes, output.purpose.as_ref()), (80, "batch_output"));
     assert_eq!(output.filename, format!("batch_{}_output.jsonl", job.job));
     assert!(file(&job, &end, Which::Errors).is_none());
+}
+
+#[test]
+fn a_broken_input_is_a_failed_batch_with_its_lines() {
+    let error =
+        LineError { line: 3, code: "invalid_json_line".to_owned(), message: "no".to_owned(), param: None };
+    let lines = Lines {
+        url: "/v1/embeddings".to_owned(),
+        model: "m".to_owned(),
+        errors: vec![error],
+        blocks: vec![Block { lines: 4, ..Block::default() }],
+    };
+    let mut input = FileMeta {
+        v: VERSION,
+        file: "in".to_owned(),
+        tenant: "dev".to_owned(),
+        filename: "in.jsonl".to_owned(),
+        purpose: "batch".to_owned(),
+        bytes: 9,
+        sha256: String::new(),
+        created_ms: T * 1_000,
+        expires_ms: None,
+        lines: Some(lines),
+    };
+    let batch = failed(&input).unwrap();
+    assert_eq!(
+        (batch.id.as_str(), batch.status, batch.failed_at),
+        ("batch_in", BatchStatus::Failed, Some(T))
+    );
+    assert_eq!(batch.request_counts, RequestCounts { total: 4, completed: 0, failed: 0 });
+    assert_eq!(batch.errors.unwrap().data[0].line, Some(3));
+    input.lines.as_mut().unwrap().errors.clear();
+    assert!(failed(&input).is_none());
 }
