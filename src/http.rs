@@ -161,3 +161,26 @@ pub fn set(response: &mut Response, name: &'static str, value: &str) {
         response.headers_mut().insert(HeaderName::from_static(name), value);
     }
 }
+
+/// A good answer whose body comes part by part. A part that fails breaks the answer off, so that no
+/// client takes a piece for the whole. The parts are made only as fast as the client takes them.
+pub fn stream<E>(kind: &'static str, parts: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Response
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    // The server wants a stream that can be shared; a channel of one part is one.
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut parts = std::pin::pin!(parts);
+        while let Some(part) = parts.next().await {
+            // Nobody listens any more: the client went away, and so does this task.
+            if sender.send(part).await.is_err() {
+                return;
+            }
+        }
+    });
+    let parts = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let mut response = warp::reply::stream(parts).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

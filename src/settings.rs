@@ -1,12 +1,16 @@
 //! What is fixed at start. Two stages: what was given (text by name), then what is meant; one
 //! conversion, [`Settings::read`], reports every problem at once.
 
+mod batch;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use batch::BatchAccount;
 use clock::Clock;
+use facts::fault::Fault;
 pub use facts::store::is_loopback;
 use url::Url;
 
@@ -52,6 +56,12 @@ pub mod name {
     pub const ACA_ENDPOINT: &str = "ACA_ENDPOINT";
     /// Deferred pool of a catalogue that names none of this name.
     pub const BATCH_POOL_ID: &str = "BATCH_POOL_ID";
+    /// The Azure Batch account's endpoint.
+    pub const BATCH_ENDPOINT: &str = "BATCH_ENDPOINT";
+    /// The Azure Batch account.
+    pub const BATCH_ACCOUNT_NAME: &str = "BATCH_ACCOUNT_NAME";
+    /// Its key.
+    pub const BATCH_ACCOUNT_KEY: &str = "BATCH_ACCOUNT_KEY";
     /// Where telemetry goes.
     pub const TELEMETRY: &str = "APPLICATIONINSIGHTS_CONNECTION_STRING";
     /// What is logged.
@@ -80,11 +90,15 @@ pub const ALL: &[Setting] = &[
     setting(name::MODEL_CATALOG, None, Required::No, "path or `file://` URL of a catalogue that replaces `config/catalogue.json` of the store"),
     setting(name::ACA_ENDPOINT, None, Required::No, "URL of a realtime backend named `default`, added to a catalogue that has none with this URL"),
     setting(name::BATCH_POOL_ID, None, Required::No, "id of a deferred pool, added to a catalogue that has none of this name"),
+    setting(name::BATCH_ENDPOINT, None, Required::No, "endpoint of the Azure Batch account, `https://ACCOUNT.REGION.batch.azure.com`; without it the deferred lane takes no work"),
+    setting(name::BATCH_ACCOUNT_NAME, None, Required::No, "name of that account, where the endpoint does not begin with it"),
+    setting(name::BATCH_ACCOUNT_KEY, None, Required::No, "key of that account"),
     setting(name::TELEMETRY, None, Required::No, "connection string of Application Insights; without it no telemetry is sent"),
     setting(name::LOG, Some("info"), Required::No, "what is logged to standard output, as `info` or `access=debug,info`; answers below 400 are logged at debug"),
     setting(name::INSTANCE, None, Required::No, "set by Azure: names this instance; without it a random name"),
     setting(clock::EPOCH_SETTING, None, Required::No, "with the next: instant in Unix ms from which time runs faster; refused unless every endpoint is loopback"),
     setting(clock::SPEED_SETTING, None, Required::No, "how many seconds pass in a real one, from 1"),
+    setting(facts::fault::SETTING, None, Required::No, "for tests, debug builds only: `kill-after-put:N@FILE` and its kin end the process at its N-th write"),
 ];
 
 /// Text that is never shown.
@@ -182,6 +196,10 @@ pub struct Settings {
     pub default_backend: Option<Url>,
     /// Pool of a catalogue that does not name it.
     pub default_pool: Option<String>,
+    /// The Azure Batch account; none: the deferred lane takes no work.
+    pub batch: Option<BatchAccount>,
+    /// A death that a test asks for.
+    pub fault: Option<Arc<Fault>>,
     /// Where telemetry goes; none: off.
     pub telemetry: Option<Secret>,
     /// What is logged.
@@ -210,6 +228,8 @@ impl Settings {
         let catalogue_file = reader.text(name::MODEL_CATALOG).map(|text| file_path(&text));
         let default_backend = reader.url(name::ACA_ENDPOINT);
         let default_pool = reader.text(name::BATCH_POOL_ID);
+        let batch = reader.batch();
+        let fault = reader.fault();
         let telemetry = reader.text(name::TELEMETRY).map(Secret);
         let clock = reader.clock(blobs.as_ref(), default_backend.as_ref(), telemetry.as_ref());
         let log = reader.text(name::LOG).unwrap_or_else(|| "info".to_owned());
@@ -222,6 +242,8 @@ impl Settings {
                 catalogue_file,
                 default_backend,
                 default_pool,
+                batch,
+                fault,
                 telemetry,
                 log,
                 instance,
@@ -331,6 +353,18 @@ impl Reader {
             }
             _ => {
                 self.problem(name::BLOB_URL, "must be https, http on loopback, or file");
+                None
+            }
+        }
+    }
+
+    /// Only debug builds can be asked to die.
+    fn fault(&mut self) -> Option<Arc<Fault>> {
+        let text = self.text(facts::fault::SETTING).filter(|_| cfg!(debug_assertions))?;
+        match Fault::from_setting(&text) {
+            Ok(fault) => fault.map(Arc::new),
+            Err(problem) => {
+                self.problem(facts::fault::SETTING, problem);
                 None
             }
         }

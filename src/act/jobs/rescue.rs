@@ -63,7 +63,9 @@ impl Jobs {
         slots: usize,
         ask: &impl Ask,
     ) -> Result<Rescued, Trouble> {
-        let Some(survey) = self.survey(tenant, id, &Pass::default()).await? else { return Ok(Rescued::NotDue) };
+        let Some(survey) = self.survey(tenant, id, &Pass::of(world)).await? else {
+            return Ok(Rescued::NotDue);
+        };
         let keys = JobKeys::new(tenant, id);
         let Some(not_after) = self.claim_rescue(world, &survey, &keys, (shard, k)).await? else {
             return Ok(Rescued::NotDue);
@@ -146,8 +148,8 @@ impl Jobs {
     ) -> Result<Option<String>, Trouble> {
         let lines = self.lines(job, shard).await?;
         let range = shard.chunk_range(job.chunk_lines, c);
-        let results = stream::iter(lines.numbered(range)).map(|(n, text)| run_line(job, n, text, ask));
-        let results: Vec<Option<String>> = results.buffered(slots.max(1)).collect().await;
+        let runs: Vec<_> = lines.numbered(range).map(|(n, text)| run_line(job, n, text, ask)).collect();
+        let results: Vec<Option<String>> = stream::iter(runs).buffered(slots.max(1)).collect().await;
         Ok(results.into_iter().collect())
     }
 }
@@ -155,7 +157,12 @@ impl Jobs {
 /// The result of one line; none where the realtime lane did not give one.
 async fn run_line(job: &Job, n: u64, text: &[u8], ask: &impl Ask) -> Option<String> {
     let Ok(given) = serde_json::from_slice::<line::InLine<'_>>(text) else {
-        return Some(line::error(n, &super::lines::custom_id(text), "invalid_line", "the line is no request"));
+        return Some(line::error(
+            n,
+            &super::lines::custom_id(text),
+            "invalid_line",
+            "the line is no request",
+        ));
     };
     for attempt in 0..LINE_TRIES {
         if attempt > 0 {
