@@ -12,6 +12,7 @@
 pub mod act;
 pub mod app;
 pub mod auth;
+pub mod azure;
 pub mod catalogue;
 pub mod decisions;
 pub mod failure;

@@ -1,5 +1,6 @@
 //! The one integration binary: house rules, the handler over real HTTP, and the whole stack.
 
+mod doorbell;
 mod handler_envelopes;
 mod handler_input;
 mod handler_life;
