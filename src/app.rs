@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::act;
 use crate::act::jobs::Jobs;
+use crate::azure::queue::Doorbell;
 use crate::azure::{self, batch};
 use crate::catalogue::{self, Catalogue, Holding};
 use crate::decisions::{self, Records};
@@ -111,14 +112,19 @@ impl App {
 /// # Errors
 /// What is wrong with a setting.
 pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String> {
-    let store = store(&settings.blobs)?.with_fault(settings.fault);
+    let store = store(&settings.blobs)?.with_fault(settings.fault.clone());
     let client = act::forward::client().map_err(|error| format!("no HTTP client: {error}"))?;
     let azure = azure::http().map_err(|error| format!("no HTTP client: {error}"))?;
     let batch = settings.batch.map(|account| {
-        batch::Client::new(account.endpoint, batch::Credential::SharedKey(account.key), azure, settings.clock)
+        let credential = batch::Credential::SharedKey(account.key);
+        batch::Client::new(account.endpoint, credential, azure.clone(), settings.clock)
     });
+    let doorbell = match &settings.doorbell {
+        Some(asked) => Some(Doorbell::open(&asked.storage, &asked.queue, azure)?.with_fault(settings.fault)),
+        None => None,
+    };
     let store_url = store_url(&settings.blobs)?;
-    let jobs = Jobs::new(store.clone(), settings.clock, batch, None, store_url);
+    let jobs = Jobs::new(store.clone(), settings.clock, batch, doorbell, store_url);
     let telemetry = match &settings.telemetry {
         Some(connection) => Telemetry::start(connection, client.clone(), &settings.instance)?,
         None => Telemetry::default(),
