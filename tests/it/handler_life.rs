@@ -109,7 +109,8 @@ async fn alone_it_drains_and_ends_with_zero() {
 
 #[test]
 fn it_ends_when_its_host_is_gone() {
-    // A shell plays the host: it starts the handler, says its pid, and is killed.
+    // Recorded as H.sigkill-host: the host cannot take its handler along. A shell plays the host: it
+    // starts the handler, says its pid, and is killed.
     let stage = Stage::new(&catalogue(&[]));
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = stage.command();

@@ -14,6 +14,7 @@ mod http_envelope;
 mod identity;
 pub mod invocation;
 pub mod keys;
+mod lent;
 mod link;
 pub mod outputs;
 mod process;
@@ -49,6 +50,9 @@ use crate::loopback;
 /// How long running invocations may take once the host is asked to stop. The real host waits for
 /// them without a bound that anybody found; somebody waits for this one's prompt.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// App settings that configure telemetry of the host's own.
+const TELEMETRY: [&str; 2] = ["APPLICATIONINSIGHTS_CONNECTION_STRING", "APPINSIGHTS_INSTRUMENTATIONKEY"];
 
 /// What to run and how.
 pub struct Options {
@@ -139,7 +143,8 @@ pub async fn run_app(
     let (phase, watched) = watch::channel(Phase::Starting);
     // Two are enough to end the host.
     let (timed_out, timeouts) = mpsc::channel(2);
-    let link = Link::new(port, watched, app.initialization_timeout, timed_out);
+    let traced = options.settings.iter().any(|(name, _)| TELEMETRY.contains(&name.as_str()));
+    let link = Link::new(port, watched, app.initialization_timeout, timed_out, traced);
     let router = Arc::new(router(&app, &options, link)?);
     let serving = router.clone();
     let server = loopback::Server::start(options.listener, move |request| serving.clone().answer(request))?;
