@@ -2,8 +2,9 @@
 //! folder, in any language, and knows nothing of Switchyard.
 //!
 //! [`run`] is the whole of it. [`app`] reads the folder, `process` keeps the handler running, `http`
-//! answers clients (`proxy`, `forward`, `http_envelope` are the three ways to the handler), [`queue`]
-//! and [`timer`] invoke by envelope ([`invocation`]). Judged by recordings of the real host.
+//! answers clients (`proxy`, `forward`, `http_envelope` are the three ways to the handler; `lent` is a
+//! body that flows), [`queue`] and [`timer`] invoke by envelope ([`invocation`]). Judged by recordings
+//! of the real host.
 
 mod admin;
 pub mod app;

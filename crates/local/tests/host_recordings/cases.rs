@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+/// A reason says more than "as above".
+const REASON_BYTES_MIN: usize = 20;
+
 /// One recording file and what became of its cases.
 pub(crate) struct Table {
     file: &'static str,
@@ -89,9 +92,8 @@ impl Table {
                 faults.push(format!("`{case}` is not in {}", self.file));
             }
         }
-        faults.extend(self.left_out.iter().filter_map(|(case, reason)| {
-            (reason.len() < 20).then(|| format!("`{case}` is left out without a reason"))
-        }));
+        let bare = self.left_out.iter().filter(|(_, reason)| reason.len() < REASON_BYTES_MIN);
+        faults.extend(bare.map(|(case, _)| format!("`{case}` is left out without a reason")));
         faults.extend(self.replayed.iter().filter_map(|(test, cases)| missing_test(test, cases)));
         faults
     }

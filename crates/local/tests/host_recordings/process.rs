@@ -109,9 +109,9 @@ async fn a_killed_handler_fails_what_it_had() {
     let delivered = rig.until_events("/Dispatch", 1).await;
     let kill = async {
         rig.until_events("/api/run", 1).await;
-        let pid = delivered[0]["pid"].as_u64().expect("the handler tells its pid").to_string();
-        let killed = tokio::process::Command::new("kill").args(["-KILL", &pid]).status().await;
-        assert!(killed.expect("there is a kill").success());
+        let pid = delivered[0]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(rustix::process::Pid::from_raw).expect("the handler tells its pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
     };
     let ((answered, _), ()) = tokio::join!(rig.ask("hang"), kill);
     assert_eq!(answered, status(&case["client"]));

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 /// How long any condition may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a condition: the handlers that it is about need the processor.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
 /// Where the handler writes what happens to it, in its folder.
 const EVENTS: &str = "events";
 
@@ -100,7 +102,7 @@ impl Rig {
 
     /// Messages in a queue, hidden ones too.
     pub(crate) async fn count(&self, queue: &str) -> u64 {
-        self.queue(queue).count().await.unwrap_or(0).into()
+        self.queue(queue).count().await.unwrap_or(0)
     }
 
     pub(crate) async fn until_empty(&self, queue: &str) {
@@ -123,7 +125,7 @@ impl Rig {
         let began = Instant::now();
         while !holds().await {
             assert!(began.elapsed() < PATIENCE, "{what}: {:?}", self.events(what));
-            tokio::task::yield_now().await;
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
 
