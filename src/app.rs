@@ -8,6 +8,7 @@ use clock::Clock;
 use facts::Store;
 use policy::units::UnixMs;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::act;
@@ -29,6 +30,8 @@ mod upkeep;
 
 /// How long the first load may hold up the line that says where the handler listens.
 const FIRST_LOAD_MAX: Duration = Duration::from_secs(5);
+/// Uploads at once: each holds up to 15 MiB, two parts on their way and one being filled.
+const UPLOADS_MAX: usize = 8;
 /// How often the parent is looked for.
 const PARENT_EVERY: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,8 @@ pub struct App {
     pub store: Store,
     /// The deferred lane.
     pub jobs: Jobs,
+    /// Places of uploads under way.
+    pub uploads: Semaphore,
     /// Decisions on their way to the store.
     pub records: Records,
     /// Calls backends.
@@ -145,6 +150,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         views: Views::default(),
         store,
         jobs,
+        uploads: Semaphore::new(UPLOADS_MAX),
         records,
         client,
         telemetry: Arc::new(telemetry),

@@ -349,8 +349,7 @@ fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
             Some(micro_usd(usd).ok_or_else(|| format!("tenant `{}`: usd_per_day is no price", spec.id))?)
         }
     };
-    let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if spec.id.is_empty() || spec.id.len() > 64 || !spec.id.chars().all(safe) {
+    if !facts::id::is_name(&spec.id) {
         return Err(format!("tenant `{}`: id must be 1 to 64 of letters, digits, - and _", spec.id));
     }
     let (requests_per_minute, tokens_per_minute) =

@@ -47,6 +47,8 @@ pub enum Kind {
     Gone,
     /// 413
     TooLarge,
+    /// 416: no such part of a content.
+    OutOfRange,
     /// 422: the wish cannot be met.
     Infeasible,
     /// 429
@@ -85,6 +87,7 @@ impl Kind {
             Kind::Conflict => 409,
             Kind::Gone => 410,
             Kind::TooLarge => 413,
+            Kind::OutOfRange => 416,
             Kind::Infeasible => 422,
             Kind::Overloaded => 429,
             Kind::Bug => 500,

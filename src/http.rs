@@ -1,6 +1,9 @@
-//! Requests and answers as triggers see them. [`server`] accepts them; [`path`] takes paths apart.
+//! Requests and answers as triggers see them. [`server`] accepts them; [`path`] takes paths apart,
+//! [`multipart`] uploads; [`range`] answers in part.
 
+pub mod multipart;
 pub mod path;
+pub mod range;
 pub mod server;
 
 use std::pin::Pin;
@@ -22,8 +25,7 @@ use crate::failure::{Failure, Kind};
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long a body may take to arrive. Uploads in pieces belong to a later lane.
 const BODY_WITHIN: Duration = Duration::from_secs(60);
-/// What is read and thrown away of a body that is too large, so that the client reads our answer
-/// and not a broken connection.
+/// What is read and thrown away of a body that is refused.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An answer.
@@ -102,7 +104,9 @@ impl Request {
         if whole.len() > most { Err(too_large(most)) } else { Ok(whole.freeze()) }
     }
 
-    async fn discard(&mut self) {
+    /// Reads what is left of a body that is refused, up to a bound, so that the client reads our answer
+    /// and not a broken connection.
+    pub async fn discard(&mut self) {
         let mut seen = 0;
         let reading = async {
             while let Some(Ok(part)) = self.body.next().await {

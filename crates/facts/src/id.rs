@@ -68,6 +68,12 @@ pub fn is_id(text: &str) -> bool {
     text.len() == ID_CHARS && text.bytes().all(|byte| ALPHABET.contains(&byte))
 }
 
+/// Whether a tenant's name or a pack's may stand in a key: 1 to 64 of letters, digits, `-` and `_`.
+pub fn is_name(text: &str) -> bool {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=64).contains(&text.len()) && text.bytes().all(safe)
+}
+
 fn base32(bytes: &[u8; 16]) -> String {
     let mut number = u128::from_be_bytes(*bytes);
     let mut text = [0; ID_CHARS];
@@ -98,6 +104,9 @@ mod tests {
             ["", "abc", "../../etc/passwd", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", &"a".repeat(27), &"1".repeat(26)]
         {
             assert!(JobId::parse(wrong).is_none(), "{wrong}");
+        }
+        for wrong in ["", "a/b", "..", "a.b", &"a".repeat(65)] {
+            assert!(!is_name(wrong), "{wrong}");
         }
     }
 }
