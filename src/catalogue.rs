@@ -116,6 +116,11 @@ impl Catalogue {
         self.keys.get(prefix)
     }
 
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|pool| pool.facts.name == name)
+    }
+
     /// The backend of this name.
     pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
         self.backends.iter().find(|backend| backend.name == name)

@@ -59,6 +59,16 @@ impl Request {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// The trace that work for this request belongs to, as W3C `traceparent`: its own span's, else the
+    /// client's, else a new one.
+    pub fn trace(&self) -> String {
+        let given = || self.header("traceparent").filter(|text| is_traceparent(text)).map(str::to_owned);
+        self.span.traceparent().or_else(given).unwrap_or_else(|| {
+            let (high, low) = (random(), random());
+            format!("00-{high:016x}{low:016x}-{:016x}-01", random())
+        })
+    }
+
     /// Whether the Functions host passed it on by its reverse proxy, which writes `%2F` as `%252F`.
     pub fn proxied(&self) -> bool {
         self.headers.contains_key("x-ms-invocation-id")
@@ -118,6 +128,25 @@ impl Request {
         };
         let _ = tokio::time::timeout(BODY_WITHIN, reading).await;
     }
+}
+
+fn random() -> u64 {
+    // An identifier of all zeros is not valid; anything else is.
+    getrandom::u64().unwrap_or_default() | 1
+}
+
+/// Whether a text has the form of W3C trace context, version 00.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [version, trace, span, flags] = parts[..] else { return false };
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    version == "00"
+        && hex(trace, 32)
+        && hex(span, 16)
+        && hex(flags, 2)
+        && trace.bytes().any(|byte| byte != b'0')
 }
 
 fn too_large(most: usize) -> Failure {

@@ -2,6 +2,7 @@
 //! [`files`] takes uploads.
 
 pub mod controls;
+pub mod defer;
 pub mod files;
 pub mod infer;
 pub mod models;
