@@ -20,8 +20,8 @@ pub struct Storage {
     pub queues: Url,
     /// What opens it.
     pub access: Access,
-    /// Where its blobs are, if that was given.
-    blobs: Option<String>,
+    /// Where its blobs are, if that was given; as it was given, so that it may hold anything.
+    blobs: Option<Secret>,
 }
 
 /// What opens a storage account.
@@ -70,7 +70,7 @@ impl Storage {
         let queues =
             address(&queues).ok_or("has a QueueEndpoint that is neither https nor http on loopback")?;
         let access = access(account, parts.remove("accountkey"), parts.remove("sharedaccesssignature"))?;
-        Ok(Storage { queues, access, blobs: blobs.map(|blobs| blobs.trim_end_matches('/').to_owned()) })
+        Ok(Storage { queues, access, blobs: blobs.map(Secret) })
     }
 
     /// The account that is given, if any: a connection string, or else the form without a secret.
@@ -112,7 +112,7 @@ impl Storage {
 
     /// The container of facts, where the account's blobs are known.
     pub(super) fn container(&self) -> Option<Blobs> {
-        let blobs = self.blobs.as_ref()?;
+        let blobs = self.blobs.as_ref()?.reveal().trim_end_matches('/');
         let query = match &self.access {
             Access::Sas(sas) => format!("?{}", sas.reveal()),
             Access::Key { .. } | Access::Identity { .. } => String::new(),

@@ -9,7 +9,8 @@ use clock::Clock;
 use facts::fault::{Act, Fault};
 use handler::act::forward;
 use handler::azure::queue::{DELAY_MAX, Doorbell, MESSAGE_BYTES_MAX, RingError};
-use handler::settings::storage::Storage;
+use handler::settings::Settings;
+use handler::settings::storage::{Access, Storage};
 use local::queue::Server;
 use local::queue::client::{Account, Queue};
 use wire::ticket::{Ticket, VERSION};
@@ -66,7 +67,7 @@ async fn the_stand_in_hears_it() {
 }
 
 #[tokio::test]
-#[ignore = "needs QUEUE_CONNECTION_STRING: the connection string of a storage account, emulated or real"]
+#[ignore = "needs QUEUE_CONNECTION_STRING: a storage account, emulated or real, with its key"]
 #[expect(clippy::disallowed_methods, reason = "a test's own setting has no other way in")]
 async fn the_named_service_hears_it() {
     let named = std::env::var("QUEUE_CONNECTION_STRING").expect("QUEUE_CONNECTION_STRING must be set");
@@ -81,6 +82,31 @@ async fn judge(connection_string: &str) {
     rings_are_heard_in_a_queue_that_it_makes(&open(connection_string, &name("rings")), &heard).await;
     let held = account.queue(&name("dead"));
     every_dead_letter_survives(&open(connection_string, &name("none")), &name("dead"), &held).await;
+    let let_in = account.queue(&name("sas"));
+    a_sas_lets_in(&open(&account_sas(connection_string), &name("sas")), &let_in).await;
+}
+
+async fn a_sas_lets_in(doorbell: &Doorbell, heard: &Queue) {
+    doorbell.ring(&ticket()).await.unwrap();
+    doorbell.ring_after(&ticket(), LONG).await.unwrap();
+    assert_eq!(doorbell.length().await.unwrap(), 2);
+    assert_eq!(heard.get(32, LONG).await.unwrap().len(), 1);
+    heard.delete_queue().await.unwrap();
+}
+
+/// The same account, opened by a SAS of its key that may read, write, create, add and update.
+fn account_sas(connection_string: &str) -> String {
+    let storage = Storage::parse(connection_string).expect("the connection string is one");
+    let Access::Key { account, key } = storage.access else { panic!("it needs the account's key") };
+    let (permissions, expires, version) = ("rwcau", "2099-01-01T00:00:00Z", "2021-06-08");
+    let unsigned = format!("{account}\n{permissions}\nq\nsco\n\n{expires}\n\nhttps,http\n{version}\n\n");
+    let key = azure_core::credentials::Secret::new(key.reveal().to_owned());
+    let signature = azure_core::hmac::hmac_sha256(&unsigned, &key).expect("the key is base64");
+    let sas = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("sv", version), ("ss", "q"), ("srt", "sco"), ("sp", permissions), ("se", expires)])
+        .extend_pairs([("spr", "https,http"), ("sig", &signature)])
+        .finish();
+    format!("QueueEndpoint={};SharedAccessSignature={sas}", storage.queues)
 }
 
 async fn rings_are_heard_in_a_queue_that_it_makes(doorbell: &Doorbell, heard: &Queue) {
@@ -215,6 +241,51 @@ async fn an_unreachable_service_is_told_without_its_sas() {
         assert_shows_no_secret(&error);
     }
     assert_eq!(closing.seen().len(), 3);
+}
+
+/// A doorbell by identity, whose every call ends at this upstream, as a proxy.
+fn by_identity(upstream: &Upstream) -> Doorbell {
+    let settings = Settings::read(Some("127.0.0.1:0"), |name| {
+        let value = match name {
+            "BLOB_URL" => "file:///facts",
+            "KNOBS_FILE" => "knobs.json",
+            "AzureWebJobsStorage__accountName" => "abcstorage",
+            "AzureWebJobsStorage__clientId" => "one-of-two",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    });
+    let doorbell = settings.expect("nothing is wrong with them").doorbell.expect("an account was given");
+    let proxy = reqwest::Proxy::all(&upstream.url).expect("an address");
+    let http = reqwest::Client::builder().proxy(proxy).build().expect("TLS starts");
+    Doorbell::open(&doorbell.storage, &doorbell.queue, http).expect("the SDK takes it")
+}
+
+#[tokio::test]
+async fn an_identity_asks_for_a_token_and_then_for_its_account() {
+    let token = r#"{"access_token":"t0ken","expires_in":"86399","expires_on":"4102444800","resource":"r","token_type":"Bearer"}"#;
+    let json = vec![("content-type", "application/json".to_owned())];
+    let tunnels = (0..3).map(|_| Step::Answer(502, Vec::new(), String::new()));
+    let upstream =
+        Upstream::start([Step::Answer(200, json, token.to_owned())].into_iter().chain(tunnels)).await;
+    let error = by_identity(&upstream).ring(&ticket()).await.unwrap_err();
+    assert!(matches!(error, RingError::Unreachable(_)), "{error}");
+    let seen = upstream.seen();
+    let asked = &seen[0].path;
+    assert!(asked.contains("client_id=one-of-two") && asked.contains("storage.azure.com"), "{asked}");
+    let hosts = seen[1..].iter().flat_map(|request| &request.headers).filter(|(name, _)| name == "host");
+    let hosts: Vec<&str> = hosts.map(|(_, value)| value.as_str()).collect();
+    assert_eq!(hosts, ["abcstorage.queue.core.windows.net:443"; 3]);
+}
+
+#[tokio::test]
+async fn an_identity_that_there_is_not_names_the_setting() {
+    let answer = r#"{"error":"invalid_request","error_description":"Identity not found"}"#;
+    let upstream = Upstream::start([Step::Answer(400, Vec::new(), answer.to_owned())]).await;
+    let error = by_identity(&upstream).ring(&ticket()).await.unwrap_err();
+    assert!(matches!(error, RingError::Denied { .. }), "{error:?}");
+    let told = "AzureWebJobsStorage does not open queue `batch-inference-queue` (The requested identity has not been";
+    assert!(error.to_string().starts_with(told), "{error}");
 }
 
 #[tokio::test]
