@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use local::host::Keys;
 use local::host::app::{App, AuthLevel, Function, Http, Output, Trigger};
+use local::host::keys::KeyRing;
 use local::queue::client::Account;
 use serde_json::Value;
 
@@ -188,4 +189,32 @@ async fn functions_with_a_queue_output() {
         assert_eq!(serde_json::json!(written), WHOLE.case(queued)["queue"], "{name}");
     }
     host.end().await;
+}
+
+/// The claims of a key inside the envelope are left out; that it opens the function is not.
+#[tokio::test]
+async fn keys_open_functions() {
+    let script = Script::start(script(&Value::Null).0, Then::KeepOpen).await;
+    let folder = std::env::temp_dir().join(format!("switchyard-keys-{}", std::process::id()));
+    let ring = KeyRing::open(&folder, &recorded_app(false).functions).expect("a folder of ours");
+    let (port, _stop) =
+        start(recorded_app(false), script.port, |options| options.keys = Keys::KeptIn(folder.clone()));
+    let keys = [
+        ("C.key.function-header", &ring.functions["keyed"]),
+        ("C.key.host-header", &ring.host),
+        ("C.key.master-header", &ring.master),
+    ];
+    for (name, key) in keys {
+        let request = format!("GET /api/keyed HTTP/1.1\r\nHost: h\r\nx-functions-key: {key}\r\n\r\n");
+        let answer = ask(port, request.as_bytes(), true).await;
+        let received = WHOLE.case(name)["handler_received"].as_array().map_or(0, Vec::len);
+        assert_eq!(received, 1, "{name}: the recorded one got through");
+        assert_eq!(
+            Message::parse(&answer).map(|answer| answer.status().to_owned()),
+            Some("204".into()),
+            "{name}"
+        );
+    }
+    assert_eq!(script.received.lock().expect("not poisoned").len(), keys.len());
+    std::fs::remove_dir_all(folder).expect("a folder of ours");
 }

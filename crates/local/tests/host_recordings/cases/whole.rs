@@ -58,7 +58,7 @@ const NEVER: &str = "only other apps meet it: an HTTP function by envelope; that
 const CONVERSION: &str =
     "only other apps cause it: a conversion of an HTTP answer inside an envelope; ours are proxied";
 const CLAIMS: &str = "only other apps meet it: the claims of a key inside an HTTP envelope; that a key opens is \
-    `process::keys_open_functions`";
+    `whole::keys_open_functions`";
 const DATES: &str =
     "only other apps cause it: .NET rewrites dates in queue outputs, and no function of ours has one";
 
