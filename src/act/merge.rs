@@ -32,7 +32,7 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
     for state in states(jobs, now).await? {
         view.spent_this_hour_micro_usd += state.spent_this_hour_micro_usd;
         for (name, seen) in state.backends {
-            let merged = view.backends.entry(name).or_insert_with(BackendView::default);
+            let merged = view.backends.entry(name).or_default();
             merged.in_flight += seen.in_flight;
             merged.ready_replicas = merged.ready_replicas.max(seen.replicas.0);
             merged.starting_replicas = merged.starting_replicas.max(seen.replicas.1);
