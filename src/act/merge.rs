@@ -1,7 +1,7 @@
 //! Merges what processes saw of backends and what Azure Batch says of pools into the view that
 //! decisions are made with.
 
-use facts::view::{BackendView, PoolView, ProcessState, View};
+use facts::view::{PoolView, ProcessState, View};
 use facts::{StoreError, key};
 use policy::units::{Millis, UnixMs};
 
