@@ -80,7 +80,9 @@ impl Credential {
         let mut query: Vec<(String, String)> =
             url::form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
         query.sort();
-        query.iter().for_each(|(name, value)| text.push_str(&format!("\n{name}:{value}")));
+        // The official client leaves parameters without a value out.
+        let valued = query.iter().filter(|(_, value)| !value.is_empty());
+        valued.for_each(|(name, value)| text.push_str(&format!("\n{name}:{value}")));
         text
     }
 }

@@ -113,7 +113,7 @@ fn conjuncts(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut begin = 0;
     for (at, found) in text.match_indices(" and ") {
-        if at >= begin && text[..at].matches('\'').count() % 2 == 0 {
+        if at >= begin && text[..at].matches('\'').count().is_multiple_of(2) {
             parts.push(&text[begin..at]);
             begin = at + found.len();
         }

@@ -44,7 +44,8 @@ pub(super) struct Processes {
     site: std::sync::Arc<Site>,
     running: BTreeMap<RunId, Running>,
     /// Without a bound of its own: every run says one thing, once.
-    ends: (mpsc::UnboundedSender<(RunId, End)>, mpsc::UnboundedReceiver<(RunId, End)>),
+    ending: mpsc::UnboundedSender<(RunId, End)>,
+    ended: mpsc::UnboundedReceiver<(RunId, End)>,
 }
 
 struct Running {
@@ -54,7 +55,8 @@ struct Running {
 
 impl Processes {
     pub(super) fn new(site: std::sync::Arc<Site>) -> Processes {
-        Processes { site, running: BTreeMap::new(), ends: mpsc::unbounded_channel() }
+        let (ending, ended) = mpsc::unbounded_channel();
+        Processes { site, running: BTreeMap::new(), ending, ended }
     }
 
     /// Does one effect. A killed process is gone when this returns, so that the next one may use
@@ -72,7 +74,7 @@ impl Processes {
 
     /// The next process that ended by itself, or could not be started.
     pub(super) async fn next_end(&mut self) -> (RunId, End) {
-        let (run, end) = self.ends.1.recv().await.expect("the sender is beside it");
+        let (run, end) = self.ended.recv().await.expect("the sender is beside it");
         self.running.remove(&run);
         (run, end)
     }
@@ -93,7 +95,7 @@ impl Processes {
     }
 
     fn start(&mut self, start: Start) {
-        let (run, ends) = (start.run, self.ends.0.clone());
+        let (run, ending) = (start.run, self.ending.clone());
         match self.site.spawn(&start) {
             Ok(mut group) => {
                 let stop = CancellationToken::new();
@@ -104,7 +106,7 @@ impl Processes {
                         () = stopped.cancelled() => group.kill().await,
                         status = group.wait() => {
                             drop(group);
-                            let _ = ends.send((run, End::Exited(exit_code(status))));
+                            let _ = ending.send((run, End::Exited(exit_code(status))));
                         }
                     }
                 };
@@ -112,7 +114,7 @@ impl Processes {
                 self.running.insert(run, Running { stop, task });
             }
             Err(failure) => {
-                let _ = ends.send((run, End::NotStarted(failure)));
+                let _ = ending.send((run, End::NotStarted(failure)));
             }
         }
     }

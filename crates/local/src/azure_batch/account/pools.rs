@@ -170,7 +170,7 @@ impl Account {
     }
 
     fn leave(&mut self, pool: &Key, node: &str, deallocation: Deallocation, now_ms: u64) {
-        let busy = self.pools[pool].nodes[node].runs.len() > 0;
+        let busy = !self.pools[pool].nodes[node].runs.is_empty();
         if busy && deallocation == Deallocation::TaskCompletion {
             self.node_enters(pool, node, NodeState::LeavingPool, now_ms);
             return;
