@@ -1,10 +1,16 @@
 //! Clients of Azure's services: one a service, pointed by settings at Azure or at loopback.
 //!
-//! [`batch`] speaks to Azure Batch's data plane. All of them take the HTTP client that [`http`] builds.
+//! - [`batch`]: Azure Batch's data plane
+//! - [`queue`]: the doorbell that tells of new work, on the vendor's SDK
+//! - [`storage_key`]: signs that SDK's requests with an account's key
+//!
+//! All of them take the HTTP client that [`http`] builds.
 
 use std::time::Duration;
 
 pub mod batch;
+pub mod queue;
+pub mod storage_key;
 
 /// How long a connection may take to open. The services' front doors accept within milliseconds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

@@ -41,8 +41,10 @@ pub enum Kind {
     Method,
     /// 408: the body came too slowly.
     TooSlow,
-    /// 409: it is in use, or there already.
+    /// 409: not in the state that this needs.
     Conflict,
+    /// 410: there was never a result, and there will be none.
+    Gone,
     /// 413
     TooLarge,
     /// 416: no such part of a content.
@@ -83,6 +85,7 @@ impl Kind {
             Kind::Method => 405,
             Kind::TooSlow => 408,
             Kind::Conflict => 409,
+            Kind::Gone => 410,
             Kind::TooLarge => 413,
             Kind::OutOfRange => 416,
             Kind::Infeasible => 422,

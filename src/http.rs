@@ -59,6 +59,16 @@ impl Request {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// The trace that work for this request belongs to, as W3C `traceparent`: its own span's, else the
+    /// client's, else a new one.
+    pub fn trace(&self) -> String {
+        let given = || self.header("traceparent").filter(|text| is_traceparent(text)).map(str::to_owned);
+        self.span.traceparent().or_else(given).unwrap_or_else(|| {
+            let (high, low) = (random(), random());
+            format!("00-{high:016x}{low:016x}-{:016x}-01", random())
+        })
+    }
+
     /// Whether the Functions host passed it on by its reverse proxy, which writes `%2F` as `%252F`.
     pub fn proxied(&self) -> bool {
         self.headers.contains_key("x-ms-invocation-id")
@@ -120,6 +130,25 @@ impl Request {
     }
 }
 
+fn random() -> u64 {
+    // An identifier of all zeros is not valid; anything else is.
+    getrandom::u64().unwrap_or_default() | 1
+}
+
+/// Whether a text has the form of W3C trace context, version 00.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [version, trace, span, flags] = parts[..] else { return false };
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    version == "00"
+        && hex(trace, 32)
+        && hex(span, 16)
+        && hex(flags, 2)
+        && trace.bytes().any(|byte| byte != b'0')
+}
+
 fn too_large(most: usize) -> Failure {
     let message = format!("the body has more than {most} bytes; send fewer or shorter inputs in one request");
     Failure::new(Kind::TooLarge, "body_too_large", message)
@@ -164,4 +193,27 @@ pub fn set(response: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(HeaderName::from_static(name), value);
     }
+}
+
+/// A good answer whose body comes part by part. A part that fails breaks the answer off, so that no
+/// client takes a piece for the whole. The parts are made only as fast as the client takes them.
+pub fn stream<E>(kind: &'static str, parts: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Response
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    // The server wants a stream that can be shared; a channel of one part is one.
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut parts = std::pin::pin!(parts);
+        while let Some(part) = parts.next().await {
+            // Nobody listens any more: the client went away, and so does this task.
+            if sender.send(part).await.is_err() {
+                return;
+            }
+        }
+    });
+    let parts = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let mut response = warp::reply::stream(parts).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }

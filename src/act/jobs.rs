@@ -19,6 +19,7 @@ pub mod retire;
 pub mod survey;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use clock::Clock;
@@ -46,6 +47,7 @@ struct Hands {
     /// Where a node finds the store: its root as a URL without any secret, ending in `/`.
     store_url: String,
     kept: Kept,
+    last_retired_ms: AtomicU64,
 }
 
 /// Facts that were read: they never change.
@@ -54,7 +56,7 @@ struct Kept {
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     packs: Mutex<HashMap<String, Arc<facts::Pack>>>,
     /// The newest Azure Batch job of a pool and band that took tasks.
-    rounds: Mutex<HashMap<String, u32>>,
+    rounds: Mutex<HashMap<String, (u32, bool)>>,
 }
 
 /// Why something could not be done now. Nothing is lost: the next look does it.
@@ -85,7 +87,15 @@ impl Jobs {
         doorbell: Option<Doorbell>,
         store_url: String,
     ) -> Jobs {
-        Jobs(Arc::new(Hands { store, clock, batch, doorbell, store_url, kept: Kept::default() }))
+        Jobs(Arc::new(Hands {
+            store,
+            clock,
+            batch,
+            doorbell,
+            store_url,
+            kept: Kept::default(),
+            last_retired_ms: AtomicU64::new(0),
+        }))
     }
 
     /// Whether deferred work can be run at all.
@@ -103,6 +113,40 @@ impl Jobs {
         self.0.batch.as_ref()
     }
 
+    /// Where a node finds the store.
+    fn store_url(&self) -> &str {
+        &self.0.store_url
+    }
+
+    /// The round of a series of Azure Batch jobs, and whether it is known to exist.
+    fn round(&self, series: &str) -> (u32, bool) {
+        let rounds = self.0.kept.rounds.lock().expect("no holder of this lock panics");
+        rounds.get(series).copied().unwrap_or((0, false))
+    }
+
+    fn set_round(&self, series: &str, round: u32) {
+        let mut rounds = self.0.kept.rounds.lock().expect("no holder of this lock panics");
+        if rounds.len() >= KEPT_MAX {
+            rounds.clear();
+        }
+        rounds.insert(series.to_owned(), (round, true));
+    }
+
+    /// An Azure Batch job takes no tasks any more: the next of its series does.
+    fn next_round(&self, batch_job: &str) {
+        let Some((series, round)) = batch_job.rsplit_once('-') else { return };
+        let Ok(round) = round.parse::<u32>() else { return };
+        let mut rounds = self.0.kept.rounds.lock().expect("no holder of this lock panics");
+        let newest = rounds.entry(series.to_owned()).or_insert((round, true));
+        if newest.0 <= round {
+            *newest = (round + 1, false);
+        }
+    }
+
+    fn forget(&self, key: &str) {
+        self.0.kept.jobs.lock().expect("no holder of this lock panics").remove(key);
+    }
+
     /// Now, by the handler's clock.
     pub fn now(&self) -> UnixMs {
         UnixMs(self.0.clock.now_ms())
@@ -111,6 +155,11 @@ impl Jobs {
     /// What the handler's clock showed when the store's showed this.
     fn at_store_time(&self, store_ms: u64) -> UnixMs {
         UnixMs(self.0.clock.at_ms(store_ms))
+    }
+
+    /// How old what the store wrote then is, in ms of the handler's clock.
+    pub fn age_ms(&self, store_ms: u64) -> u64 {
+        self.now().since(self.at_store_time(store_ms)).0
     }
 
     /// A job; none where there is none.

@@ -3,6 +3,7 @@
 
 pub mod batches;
 pub mod controls;
+pub mod defer;
 pub mod files;
 pub mod infer;
 pub mod models;

@@ -22,13 +22,14 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("server", &["clock", "engine", "wire"]),
     ("switchyard", &["clock", "local", "wire"]),
     ("wire", &[]),
+    ("worker", &["clock", "engine", "facts", "wire"]),
 ];
 
 /// Members whose outside dependencies are part of what they promise.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("clock", &[]),
-    ("wire", &["serde", "serde_json", "utoipa"]),
+    ("wire", &["base64", "serde", "serde_json", "utoipa"]),
     ("audit", &["serde", "serde_json"]),
 ];
 
@@ -64,6 +65,7 @@ const HOMES: &[(&str, &str)] = &[
     ("src/main.rs", "settings of the handler"),
     ("crates/server/src/main.rs", "settings of the server"),
     ("crates/switchyard/src/main.rs", "settings of the command"),
+    ("crates/worker/src/main.rs", "settings of the worker"),
     ("crates/local/src/children.rs", "child processes"),
     ("crates/local/src/cargo.rs", "the child cargo"),
     ("crates/local/src/model.rs", "the child pip"),

@@ -25,4 +25,4 @@ pub use backend::{Backend, BackendError};
 pub use engine::{Engine, Limits, Load, Pending, Refused};
 pub use maths::shorten;
 pub use model::{LoadError, Model};
-pub use tokenise::{Sequence, TokenError, Tokeniser};
+pub use tokenise::{InputsError, Sequence, TokenError, Tokeniser, gather};

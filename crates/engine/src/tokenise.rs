@@ -56,6 +56,51 @@ pub enum TokenError {
     Failed(String),
 }
 
+/// Why the inputs of one request cannot run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InputsError {
+    /// One of them cannot be tokenised.
+    #[error("input {index}: {error}")]
+    Input {
+        /// Which.
+        index: usize,
+        /// Why.
+        error: TokenError,
+    },
+    /// Together they are too long.
+    #[error(
+        "the inputs up to {index} have {tokens} tokens; give at most {max} a request and split larger ones"
+    )]
+    TooLong {
+        /// The input that was too much.
+        index: usize,
+        /// Tokens up to it, before cutting.
+        tokens: usize,
+        /// Tokens that a request may have.
+        max: usize,
+    },
+}
+
+/// Tokenises the inputs of one request, at most `tokens_max` tokens before cutting.
+///
+/// # Errors
+/// With the first input that cannot run.
+pub fn gather(
+    inputs: impl Iterator<Item = Result<Sequence, TokenError>>,
+    tokens_max: usize,
+) -> Result<Vec<Sequence>, InputsError> {
+    let mut tokens = 0;
+    let check = |(index, sequence): (usize, Result<Sequence, TokenError>)| {
+        let sequence = sequence.map_err(|error| InputsError::Input { index, error })?;
+        tokens += sequence.uncut();
+        if tokens > tokens_max {
+            return Err(InputsError::TooLong { index, tokens, max: tokens_max });
+        }
+        Ok(sequence)
+    };
+    inputs.enumerate().map(check).collect()
+}
+
 impl Tokeniser {
     pub(crate) fn read(file: &[u8], vocabulary: usize, max_tokens: usize) -> Result<Tokeniser, String> {
         let mut inner = Tokenizer::from_bytes(file).map_err(|error| format!("is no tokenizer: {error}"))?;

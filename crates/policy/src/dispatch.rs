@@ -35,6 +35,8 @@ pub struct Waiting {
 pub struct Pool {
     /// Slots of all nodes that it may have.
     pub slots: u64,
+    /// Slots of nodes that run, busy or not.
+    pub ready_slots: u64,
     /// Slots that stand ready and have nothing to do.
     pub idle_slots: u64,
     /// Tasks that are added and not over.

@@ -5,18 +5,12 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use engine::{Sequence, TokenError, Tokeniser};
-use wire::openai::{Embedding, EmbeddingsResponse, EncodingFormat, Usage, Vector};
+use engine::{Sequence, Tokeniser};
+use wire::embeddings::{self, Inputs, Request, TOKENS_MAX};
 
-use crate::app::{App, Loaded};
+use crate::app::App;
 use crate::failure::Failure;
-use crate::input::{self, Inputs, Request};
-
-/// Tokens of one request, before cutting (the vendor's own limit).
-pub const TOKENS_MAX: usize = 300_000;
 
 /// Answers `POST /v1/embeddings` with the bytes of its JSON.
 ///
@@ -40,12 +34,12 @@ pub async fn embed(app: &Arc<App>, body: Bytes) -> Result<Vec<u8>, Failure> {
 async fn prepare(app: &Arc<App>, body: Bytes) -> Result<(Request, Vec<Sequence>), Failure> {
     let within = app.clone();
     crunch(app, move || {
-        let mut request = input::read(&body)?;
+        let mut request = embeddings::read(&body)?;
         if !within.serves(&request.model) {
             return Err(within.unknown_model(&request.model));
         }
         let loaded = within.loaded().ok_or(Failure::Loading)?;
-        check_dimensions(request.dimensions, loaded)?;
+        request.check_dimensions(loaded.engine.dimensions())?;
         // They are not needed again, and may be large.
         let inputs = std::mem::replace(&mut request.inputs, Inputs::Texts(Vec::new()));
         let sequences = tokenise(&loaded.tokeniser, &inputs)?;
@@ -71,62 +65,18 @@ async fn crunch<T: Send + 'static>(
     })
 }
 
-fn check_dimensions(dimensions: Option<usize>, loaded: &Loaded) -> Result<(), Failure> {
-    let own = loaded.engine.dimensions();
-    match dimensions {
-        Some(asked) if !(1..=own).contains(&asked) => Err(Failure::invalid(
-            "dimensions",
-            format!("`dimensions` is {asked}; give 1 to {own}, or leave it out"),
-        )),
-        _ => Ok(()),
-    }
-}
-
 fn tokenise(tokeniser: &Tokeniser, inputs: &Inputs) -> Result<Vec<Sequence>, Failure> {
-    let mut sequences = Vec::with_capacity(inputs.len());
-    let mut tokens = 0;
-    let mut add = |sequence: Result<Sequence, TokenError>| {
-        let index = sequences.len();
-        let sequence =
-            sequence.map_err(|error| Failure::invalid("input", format!("input {index}: {error}")))?;
-        tokens += sequence.uncut();
-        sequences.push(sequence);
-        if tokens > TOKENS_MAX {
-            let message = format!(
-                "the inputs up to {index} have {tokens} tokens; give at most {TOKENS_MAX} a request and split larger ones"
-            );
-            return Err(Failure::invalid("input", message));
-        }
-        Ok(())
+    let sequences = match inputs {
+        Inputs::Texts(texts) => engine::gather(texts.iter().map(|text| tokeniser.text(text)), TOKENS_MAX),
+        Inputs::Tokens(lists) => engine::gather(lists.iter().map(|ids| tokeniser.ids(ids)), TOKENS_MAX),
     };
-    match inputs {
-        Inputs::Texts(texts) => texts.iter().try_for_each(|text| add(tokeniser.text(text)))?,
-        Inputs::Tokens(lists) => lists.iter().try_for_each(|ids| add(tokeniser.ids(ids)))?,
+    sequences.map_err(|error| Failure::invalid("input", error.to_string()))
+}
+
+fn answer(request: &Request, model: String, mut vectors: Vec<Vec<f32>>, tokens: u64) -> Vec<u8> {
+    if let Some(dimensions) = request.dimensions {
+        vectors.iter_mut().for_each(|vector| engine::shorten(vector, dimensions));
     }
-    Ok(sequences)
-}
-
-fn answer(request: &Request, model: String, vectors: Vec<Vec<f32>>, tokens: u64) -> Vec<u8> {
-    let write = |(index, mut vector): (usize, Vec<f32>)| {
-        if let Some(dimensions) = request.dimensions {
-            engine::shorten(&mut vector, dimensions);
-        }
-        let embedding = match request.format {
-            EncodingFormat::Float => Vector::Float(vector),
-            EncodingFormat::Base64 => Vector::Base64(base64(&vector)),
-        };
-        Embedding { object: "embedding".into(), index, embedding }
-    };
-    let response = EmbeddingsResponse {
-        object: "list".into(),
-        data: vectors.into_iter().enumerate().map(write).collect(),
-        model,
-        usage: Usage { prompt_tokens: tokens, total_tokens: tokens },
-    };
+    let response = embeddings::answer(model, request.format, vectors, tokens);
     serde_json::to_vec(&response).expect("an answer of finite numbers and texts is JSON")
-}
-
-fn base64(vector: &[f32]) -> String {
-    let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
-    STANDARD.encode(bytes)
 }

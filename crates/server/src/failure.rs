@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use engine::Refused;
 use warp::http::StatusCode;
+use wire::embeddings::Invalid;
 use wire::openai::{ErrorBody, ErrorDetail};
 
 /// Why a request was not answered.
@@ -55,6 +56,12 @@ impl From<Refused> for Failure {
             Refused::Overloaded { retry_after, .. } => Failure::Overloaded(retry_after),
             Refused::Closed => Failure::Draining,
         }
+    }
+}
+
+impl From<Invalid> for Failure {
+    fn from(Invalid { param, message }: Invalid) -> Failure {
+        Failure::Invalid { param, message }
     }
 }
 

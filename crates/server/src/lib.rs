@@ -4,7 +4,7 @@
 //! - [`load`]: the model comes up and proves itself while the port is already open
 //! - [`app`]: what all requests share
 //! - [`routes`]: path and method to handler, and what every answer carries
-//! - [`embeddings`] with [`input`]: one request, checked field by field
+//! - [`embeddings`]: one request, checked by [`wire::embeddings`]
 //! - [`failure`]: every refusal, in OpenAI's shape
 //! - [`metrics`]: what Prometheus scrapes
 //! - [`listen`]: connections, their bounds and the end
@@ -14,7 +14,6 @@
 pub mod app;
 pub mod embeddings;
 pub mod failure;
-pub mod input;
 pub mod listen;
 pub mod load;
 pub mod metrics;

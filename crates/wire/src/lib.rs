@@ -1,11 +1,16 @@
-//! Shapes that Switchyard's own processes exchange: serde only, no behaviour beyond decoding.
+//! Shapes that Switchyard's own processes exchange: serde and base64 only, no behaviour
+//! beyond decoding and encoding.
 //!
 //! - [`envelope`]: what the Functions host posts for queue messages and timer ticks
 //! - [`catalogue`][]: `config/catalogue.json`
 //! - [`ticket`]: the message of the doorbell queue
+//! - [`jobs`]: a job as `/api/jobs` shows it
 //! - [`openai`]: the part of the OpenAI API that we speak
+//! - [`embeddings`]: one embeddings request, checked, and its answer
 
 pub mod catalogue;
+pub mod embeddings;
 pub mod envelope;
+pub mod jobs;
 pub mod openai;
 pub mod ticket;

@@ -149,7 +149,9 @@ impl Jobs {
     ) -> Result<Option<Arc<Job>>, Trouble> {
         let oldest = self.now().0.saturating_sub(within_ms);
         for found in self.store().list(&key::recent_of(tenant, body_hash)).await? {
-            let Some((at, id)) = key::read_recent(&found.key).filter(|(at, _)| *at >= oldest) else { continue };
+            let Some((at, id)) = key::read_recent(&found.key).filter(|(at, _)| *at >= oldest) else {
+                continue;
+            };
             if let Some(job) = self.job(tenant, &id).await? {
                 tracing::debug!(job = %id, at, "a marked repeat joins its job");
                 return Ok(Some(job));
@@ -195,6 +197,6 @@ pub(super) fn ready_marker(job: &Job) -> String {
 }
 
 /// The Unix minute of an instant. A marker of the present minute is due at once.
-pub(super) fn minute(at: UnixMs) -> u64 {
+pub fn minute(at: UnixMs) -> u64 {
     at.0 / 60_000
 }

@@ -73,14 +73,11 @@ impl Jobs {
         retention_days: u32,
     ) -> Result<(), Trouble> {
         let keys = JobKeys::new(&job.tenant, &job.job);
-        let chunks = (0..).zip(&job.shards).flat_map(|(n, shard)| {
-            (0..shard.chunks(job.chunk_lines)).map(move |c| (n, c))
-        });
-        let read = stream::iter(chunks).map(|(shard, c)| {
-            let key = keys.chunk(shard, c);
-            async move { Ok::<_, Trouble>(summary(&self.store().get(&key).await?.content)) }
-        });
-        let read: Vec<(Counts, ChunkSizes)> = read.buffered(AT_ONCE).try_collect().await?;
+        let chunks = (0..)
+            .zip(&job.shards)
+            .flat_map(|(n, shard)| (0..shard.chunks(job.chunk_lines)).map(move |c| (n, c)));
+        let reads: Vec<_> = chunks.map(|(shard, c)| self.summary(keys.chunk(shard, c))).collect();
+        let read: Vec<(Counts, ChunkSizes)> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         let counts = read.iter().fold(Counts::default(), |sum, (counts, _)| Counts {
             completed: sum.completed + counts.completed,
             failed: sum.failed + counts.failed,
@@ -120,6 +117,10 @@ impl Jobs {
         self.clear(job, retention_days).await
     }
 
+    async fn summary(&self, chunk: String) -> Result<(Counts, ChunkSizes), Trouble> {
+        Ok(summary(&self.store().get(&chunk).await?.content))
+    }
+
     /// Takes the markers of an ended job away, but for the one that ends its retention.
     pub(super) async fn clear(&self, job: &Job, retention_days: u32) -> Result<(), Trouble> {
         self.store().delete(&ready_marker(job)).await?;
@@ -150,8 +151,7 @@ fn summary(chunk: &Bytes) -> (Counts, ChunkSizes) {
     struct Code {
         code: String,
     }
-    let unfinished =
-        [StopWhy::Cancelled, StopWhy::Expired, StopWhy::Failed].map(StopWhy::item_code);
+    let unfinished = [StopWhy::Cancelled, StopWhy::Expired, StopWhy::Failed].map(StopWhy::item_code);
     let (mut counts, mut sizes) = (Counts::default(), ChunkSizes::default());
     for text in line::split(chunk) {
         let bytes = text.len() as u64 + 1;

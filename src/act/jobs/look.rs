@@ -3,10 +3,10 @@
 
 use std::sync::atomic::Ordering;
 
+use facts::JobId;
 use facts::fold::Phase;
 use facts::job::StopWhy;
 use facts::key::{self, JobKeys};
-use facts::JobId;
 use policy::Knobs;
 use policy::rescue::{self, At, Shard};
 use policy::units::{Millis, UnixMs};
@@ -154,7 +154,7 @@ impl Jobs {
     }
 }
 
-fn shard_for_rescue(survey: &Survey, open: &super::survey::Open) -> Shard {
+pub(super) fn shard_for_rescue(survey: &Survey, open: &super::survey::Open) -> Shard {
     Shard {
         deadline: UnixMs(survey.job.deadline_ms),
         promoted: survey.promoted,

@@ -2,6 +2,7 @@
 //! task is added under the pack's name: whoever dies in between is finished by whoever looks next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use facts::job::{Place, Try};
@@ -23,6 +24,8 @@ use crate::catalogue::Pool;
 
 /// Jobs that one pass looks at for a pool: those with the nearest deadlines.
 const JOBS_MAX: usize = 64;
+/// Members of a pack that are claimed beside each other.
+const CLAIMS_AT_ONCE: usize = 8;
 /// Exit codes other than 0 that the service answers by another run of the same task.
 const TASK_RETRIES: u32 = 3;
 /// A task that takes this many times its expected time is stuck.
@@ -30,8 +33,11 @@ const WALL_CLOCK_FACTOR: u64 = 5;
 /// And no task is ended before it had this long.
 const WALL_CLOCK_MIN: Duration = Duration::from_secs(1_800);
 /// Priority bands by what is left until the deadline: soon, today, later.
-const BANDS: [(Millis, &str, i16); 3] =
-    [(Millis::from_secs(3_600), "a", 600), (Millis::from_secs(6 * 3_600), "b", 300), (Millis(u64::MAX), "c", 0)];
+const BANDS: [(Millis, &str, i16); 3] = [
+    (Millis::from_secs(3_600), "a", 600),
+    (Millis::from_secs(6 * 3_600), "b", 300),
+    (Millis(u64::MAX), "c", 0),
+];
 /// Longest part of a pool's id in the id of an Azure Batch job, which has 64 characters at most.
 const POOL_IN_ID: usize = 36;
 
@@ -93,6 +99,17 @@ impl Jobs {
         Ok(added)
     }
 
+    /// What the pool of this name offers; none while it takes no work or is not in the catalogue.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn offer_of(&self, world: World<'_>, pool: &str) -> Result<Option<dispatch::Pool>, Trouble> {
+        match world.catalogue.pools.iter().find(|found| found.facts.name == pool) {
+            Some(pool) => self.offer(world, pool).await,
+            None => Ok(None),
+        }
+    }
+
     /// What a pool offers; none while it takes no work.
     async fn offer(&self, world: World<'_>, pool: &Pool) -> Result<Option<dispatch::Pool>, Trouble> {
         let (Some(batch), Some(_)) = (self.batch(), &pool.worker) else { return Ok(None) };
@@ -104,12 +121,14 @@ impl Jobs {
                 tasks += counts.tasks.active + counts.tasks.running;
             }
         }
-        let idle = match batch.node_counts(&pool.facts.name).await {
-            Ok(counts) => u64::from(counts.dedicated.idle + counts.low_priority.idle),
-            Err(_) => 0,
-        };
+        // A pool that cannot be counted has work sent to it all the same: nodes come for tasks.
+        let nodes_now = batch.node_counts(&pool.facts.name).await.unwrap_or_default();
+        let kinds = [nodes_now.dedicated, nodes_now.low_priority];
+        let idle: u64 = kinds.iter().map(|counts| u64::from(counts.idle)).sum();
+        let ready: u64 = kinds.iter().map(|counts| u64::from(counts.idle + counts.running)).sum();
         Ok(Some(dispatch::Pool {
             slots: u64::from(nodes) * per_node,
+            ready_slots: ready * per_node,
             idle_slots: idle * per_node,
             tasks,
             boot: pool.facts.boot,
@@ -129,7 +148,8 @@ impl Jobs {
             Some((tenant, job)) => vec![(0, tenant.to_owned(), job.clone())],
             None => {
                 let found = self.store().list(&key::ready_of(&pool.facts.name)).await?;
-                let read = |key: &str| key::read_ready(key).map(|(at, tenant, job)| (at, tenant.to_owned(), job));
+                let read =
+                    |key: &str| key::read_ready(key).map(|(at, tenant, job)| (at, tenant.to_owned(), job));
                 found.iter().filter_map(|found| read(&found.key)).collect()
             }
         };
@@ -156,12 +176,9 @@ impl Jobs {
             let Some(batch_job) = batch_job else { break };
             let pack = self.pack_of(pool, members, &batch_job);
             self.store().create(&key::pack(&pack.pack), text(&pack)).await?;
-            let claimed = stream::iter(&pack.members)
-                .map(|member| self.claim(member, &pack.pack))
-                .buffered(8)
-                .filter_map(async |won| won.ok().filter(|won| *won))
-                .count()
-                .await;
+            let claims: Vec<_> = pack.members.iter().map(|member| self.claim(member, &pack.pack)).collect();
+            let claims: Vec<_> = stream::iter(claims).buffered(CLAIMS_AT_ONCE).collect().await;
+            let claimed = claims.into_iter().filter(|won| matches!(won, Ok(true))).count();
             if claimed > 0 {
                 by_job.entry(batch_job).or_default().push(pack);
             }
@@ -221,7 +238,11 @@ impl Jobs {
             match outcome {
                 Ok(Added::Added | Added::Existed) => added += 1,
                 Err(AddError::JobNotActive { code }) => {
-                    tracing::info!(batch_job, code, "an azure batch job is over; the next one takes the work");
+                    tracing::info!(
+                        batch_job,
+                        code,
+                        "an azure batch job is over; the next one takes the work"
+                    );
                     self.next_round(batch_job);
                 }
                 Err(error) => {
@@ -233,11 +254,10 @@ impl Jobs {
     }
 
     /// Adds a pack's task again, as its intent says.
-    pub(super) async fn add_again(&self, pack: &Pack) -> Again {
-        let (Some(batch), Some(pool)) = (self.batch(), self.known_pool(&pack.pool)) else {
-            return Again::Unknown;
-        };
-        let Some(task) = self.task(&pool, pack) else { return Again::JobOver };
+    pub(super) async fn add_again(&self, pack: &Pack, pools: &[Arc<Pool>]) -> Again {
+        let pool = pools.iter().find(|pool| pool.facts.name == pack.pool);
+        let (Some(batch), Some(pool)) = (self.batch(), pool) else { return Again::Unknown };
+        let Some(task) = self.task(pool, pack) else { return Again::JobOver };
         let mut outcome = batch.add_task(&pack.batch_job, &task).await;
         if outcome == Err(AddError::JobNotFound) {
             let Ok(()) = self.create_batch_job(&pack.batch_job, &pack.pool, 0).await else {
@@ -260,12 +280,17 @@ impl Jobs {
 
     fn task(&self, pool: &Pool, pack: &Pack) -> Option<NewTask> {
         let worker = pool.worker.as_ref()?;
-        let mut arguments = vec!["--pack".to_owned(), format!("{}{}", self.store_url(), key::pack(&pack.pack))];
+        let mut arguments =
+            vec!["--pack".to_owned(), format!("{}{}", self.store_url(), key::pack(&pack.pack))];
         match (&worker.backend_url, worker.folders.get(&pack.model)) {
             (Some(url), _) => arguments.extend(["--backend".to_owned(), url.clone()]),
             (None, Some(folder)) => arguments.extend(["--model".to_owned(), folder.clone()]),
             (None, None) => {
-                tracing::error!(pool = pack.pool, model = pack.model, "the pool's worker has no folder of this model");
+                tracing::error!(
+                    pool = pack.pool,
+                    model = pack.model,
+                    "the pool's worker has no folder of this model"
+                );
                 return None;
             }
         }

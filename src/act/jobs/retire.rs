@@ -1,13 +1,15 @@
 //! What is old goes: facts of jobs past their retention, and Azure Batch jobs of earlier days, of which
 //! an account may have 100 to 300 active ones.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use facts::JobId;
 use facts::key::{self, JobKeys};
 
 use super::pack::{day, job_prefix};
 use super::{Jobs, Trouble};
+use crate::catalogue::Pool;
 
 /// Days past which markers are looked for: a sweep that was away longer leaves the rest to the
 /// account's lifecycle rule.
@@ -16,10 +18,27 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// Jobs that one pass retires.
 const JOBS_MAX: usize = 200;
 
-/// How often there is anything to retire.
-pub const EVERY: Duration = Duration::from_secs(3_600);
+/// How often there is anything to retire, in ms.
+const EVERY_MS: u64 = 3_600_000;
 
 impl Jobs {
+    /// Once an hour: clears away what is old. What fails is tried again in an hour.
+    pub async fn retire(&self, pools: &[Arc<Pool>]) {
+        let (now, last) = (self.now().0, &self.0.last_retired_ms);
+        if now.saturating_sub(last.load(Ordering::Relaxed)) < EVERY_MS {
+            return;
+        }
+        last.store(now, Ordering::Relaxed);
+        if let Err(error) = self.retire_jobs().await {
+            tracing::warn!(%error, "old jobs were not retired");
+        }
+        for pool in pools {
+            if let Err(error) = self.retire_batch_jobs(&pool.facts.name).await {
+                tracing::warn!(%error, pool = pool.facts.name, "azure batch jobs of earlier days were not ended");
+            }
+        }
+    }
+
     /// Deletes all facts of ended jobs whose retention is over. The summary stays, for the bill.
     ///
     /// # Errors
@@ -76,7 +95,10 @@ impl Jobs {
             let made = job.id.strip_prefix(&prefix).and_then(|rest| rest.split('-').nth(1));
             if made.is_some_and(|made| made < today.as_str()) && !job.ends_when_done {
                 batch.end_job_when_done(&job.id).await?;
-                tracing::info!(batch_job = job.id, "an azure batch job of an earlier day ends when it is done");
+                tracing::info!(
+                    batch_job = job.id,
+                    "an azure batch job of an earlier day ends when it is done"
+                );
             }
         }
         Ok(())

@@ -15,9 +15,11 @@ use policy::rescue::At;
 use policy::units::{Millis, UnixMs};
 
 use super::finish::Spent;
+use super::look::World;
 use super::{Jobs, Trouble};
 use crate::azure::batch::Task;
 use crate::azure::batch::task::TaskState;
+use crate::catalogue::{Backend, Pool};
 
 /// Facts and tasks that are looked at beside each other.
 const AT_ONCE: usize = 8;
@@ -60,6 +62,20 @@ pub struct Pass {
     pub rescues_left: AtomicU32,
     /// Times that a pack was added again.
     pub added_again: AtomicU32,
+    pools: Vec<Arc<Pool>>,
+}
+
+impl Pass {
+    /// A pass in this world. It may ring as many rescues as knob `rescue-share` leaves of all slots of
+    /// realtime replicas, and at least one.
+    pub fn of(world: World<'_>) -> Pass {
+        let slots = |backend: &Arc<Backend>| {
+            backend.facts.slots_per_replica * backend.facts.max_replicas.min(world.knobs.max_replicas)
+        };
+        let slots: u32 = world.catalogue.backends.iter().map(slots).sum();
+        let rescues = (slots * world.knobs.rescue_share_percent / 100).max(1);
+        Pass { rescues_left: rescues.into(), pools: world.catalogue.pools.clone(), ..Pass::default() }
+    }
 }
 
 /// What became of a pack's task.
@@ -105,9 +121,9 @@ impl Jobs {
         let promoted = listing.iter().any(|found| found.key == keys.promote());
         let mut open = Vec::new();
         if matches!(state.phase(), Phase::Waiting | Phase::Running) {
-            let shards: Vec<u32> = (0..).zip(&state.shards).filter(|(_, s)| !s.is_done()).map(|(n, _)| n).collect();
-            let looked = stream::iter(shards).map(|shard| self.open_shard(&job, &state, shard, pass));
-            open = looked.buffered(AT_ONCE).try_collect().await?;
+            let shards = (0..).zip(&state.shards).filter(|(_, seen)| !seen.is_done());
+            let looks: Vec<_> = shards.map(|(shard, _)| self.open_shard(&job, &state, shard, pass)).collect();
+            open = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         }
         Ok(Some(Survey { job, state, open, promoted }))
     }
@@ -168,7 +184,7 @@ impl Jobs {
             },
             Ok(None) => {
                 pass.added_again.fetch_add(1, Ordering::Relaxed);
-                match self.add_again(pack).await {
+                match self.add_again(pack, &pass.pools).await {
                     super::pack::Again::Added => TaskAt::Queued,
                     super::pack::Again::JobOver => TaskAt::Over,
                     super::pack::Again::Unknown => TaskAt::Unknown,
@@ -185,6 +201,38 @@ impl Jobs {
     pub(crate) async fn task_of(&self, pack: &str) -> Result<Option<(Arc<Pack>, Task)>, Trouble> {
         let (Some(batch), Some(pack)) = (self.batch(), self.pack(pack).await?) else { return Ok(None) };
         Ok(batch.task(&pack.batch_job, &pack.pack).await?.map(|task| (pack, task)))
+    }
+
+    /// The packs that a job's shards were tried in last, the newest shards first, at most `most`.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn newest_packs(&self, survey: &Survey, most: usize) -> Result<Vec<String>, Trouble> {
+        let keys = JobKeys::new(&survey.job.tenant, &survey.job.job);
+        let mut packs: Vec<String> = Vec::new();
+        let tried = (0..).zip(&survey.state.shards).filter(|(_, seen)| seen.tries > 0);
+        let mut tried: Vec<(u32, u32)> = tried.map(|(shard, seen)| (shard, seen.tries)).collect();
+        tried.reverse();
+        for (shard, k) in tried {
+            if packs.len() == most {
+                break;
+            }
+            if let Some(Try { place: Place::Deferred { pack }, .. }) = self.fact(&keys.try_(shard, k)).await?
+                && !packs.contains(&pack)
+            {
+                packs.push(pack);
+            }
+        }
+        Ok(packs)
+    }
+
+    /// The end of what a pack's worker wrote; none: its node is gone, or it has not begun.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn log_of(&self, pack: &str, bytes_max: usize) -> Result<Option<bytes::Bytes>, Trouble> {
+        let (Some(batch), Some(pack)) = (self.batch(), self.pack(pack).await?) else { return Ok(None) };
+        Ok(batch.task_file_tail(&pack.batch_job, &pack.pack, "stderr.txt", bytes_max).await?)
     }
 
     /// What a job's tries came to: slot time of its share in each task at the pool's price, and the

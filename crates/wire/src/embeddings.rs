@@ -1,15 +1,22 @@
-//! The body of `POST /v1/embeddings`, checked field by field.
+//! One embeddings request, checked field by field, and its answer: the same for the server, which
+//! answers at once, and the worker, which answers in lines of a chunk.
 //!
 //! The fields are read one by one and not through a derived type, because a caller must be told
 //! which field is wrong and what would be right. Unknown fields are ignored, as the vendor does.
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use wire::openai::{EncodingFormat, INPUTS_MAX};
 
-use crate::failure::Failure;
+use crate::openai::{
+    Embedding, EmbeddingsResponse, EncodingFormat, ErrorBody, ErrorDetail, INPUTS_MAX, Usage, Vector,
+};
+
+/// Tokens of one request, before cutting (the vendor's own limit).
+pub const TOKENS_MAX: usize = 300_000;
 
 /// A request that makes sense by itself.
 #[derive(Debug, PartialEq)]
@@ -48,15 +55,82 @@ impl Inputs {
     }
 }
 
+/// Why a request makes no sense: the field and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The field.
+    pub param: &'static str,
+    /// What is wrong with it and what would be right.
+    pub message: String,
+}
+
+impl Invalid {
+    /// A field that is wrong, and what would be right.
+    pub fn new(param: &'static str, message: impl Into<String>) -> Invalid {
+        Invalid { param, message: message.into() }
+    }
+
+    /// The body of its answer, which has status 400.
+    pub fn body(self) -> ErrorBody {
+        let (kind, param) = ("invalid_request_error".into(), Some(self.param.into()));
+        ErrorBody {
+            error: ErrorDetail { message: self.message, kind, param, code: None, alternatives: None },
+        }
+    }
+}
+
+impl Request {
+    /// Checks what only the model knows: the length of its vectors.
+    ///
+    /// # Errors
+    /// When vectors of the asked length cannot be made of its own.
+    pub fn check_dimensions(&self, own: usize) -> Result<(), Invalid> {
+        match self.dimensions {
+            Some(asked) if !(1..=own).contains(&asked) => Err(Invalid::new(
+                "dimensions",
+                format!("`dimensions` is {asked}; give 1 to {own}, or leave it out"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The answer: `vectors` have the asked length already, `tokens` is how many ran.
+pub fn answer(
+    model: String,
+    format: EncodingFormat,
+    vectors: Vec<Vec<f32>>,
+    tokens: u64,
+) -> EmbeddingsResponse {
+    let write = |(index, vector): (usize, Vec<f32>)| {
+        let embedding = match format {
+            EncodingFormat::Float => Vector::Float(vector),
+            EncodingFormat::Base64 => Vector::Base64(base64(&vector)),
+        };
+        Embedding { object: "embedding".into(), index, embedding }
+    };
+    EmbeddingsResponse {
+        object: "list".into(),
+        data: vectors.into_iter().enumerate().map(write).collect(),
+        model,
+        usage: Usage { prompt_tokens: tokens, total_tokens: tokens },
+    }
+}
+
+fn base64(vector: &[f32]) -> String {
+    let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
+    STANDARD.encode(bytes)
+}
+
 type Fields<'a> = HashMap<String, &'a RawValue>;
 
 /// Reads a body.
 ///
 /// # Errors
 /// With the first field that is wrong.
-pub fn read(body: &[u8]) -> Result<Request, Failure> {
+pub fn read(body: &[u8]) -> Result<Request, Invalid> {
     let fields: Fields<'_> = serde_json::from_slice(body).map_err(|error| {
-        Failure::invalid(
+        Invalid::new(
             "body",
             format!("the body is no JSON object: {error}; send {{\"model\": …, \"input\": …}}"),
         )
@@ -74,32 +148,32 @@ fn field<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a str> {
     fields.get(name).map(|value| value.get()).filter(|value| *value != "null")
 }
 
-fn parse<T: DeserializeOwned>(text: &str, param: &'static str, wanted: &str) -> Result<T, Failure> {
+fn parse<T: DeserializeOwned>(text: &str, param: &'static str, wanted: &str) -> Result<T, Invalid> {
     serde_json::from_str(text)
-        .map_err(|error| Failure::invalid(param, format!("`{param}` must be {wanted}: {error}")))
+        .map_err(|error| Invalid::new(param, format!("`{param}` must be {wanted}: {error}")))
 }
 
-fn model(fields: &Fields<'_>) -> Result<String, Failure> {
+fn model(fields: &Fields<'_>) -> Result<String, Invalid> {
     let text = field(fields, "model").ok_or_else(|| {
-        Failure::invalid("model", "`model` is missing; give the id of a model, see GET /v1/models")
+        Invalid::new("model", "`model` is missing; give the id of a model, see GET /v1/models")
     })?;
     parse(text, "model", "the id of a model, as text")
 }
 
-fn format(fields: &Fields<'_>) -> Result<EncodingFormat, Failure> {
+fn format(fields: &Fields<'_>) -> Result<EncodingFormat, Invalid> {
     let text = field(fields, "encoding_format");
     text.map_or(Ok(EncodingFormat::Float), |text| parse(text, "encoding_format", "`float` or `base64`"))
 }
 
-fn dimensions(fields: &Fields<'_>) -> Result<Option<usize>, Failure> {
+fn dimensions(fields: &Fields<'_>) -> Result<Option<usize>, Invalid> {
     let text = field(fields, "dimensions");
     text.map(|text| parse(text, "dimensions", "a whole number from 1 to the model's own")).transpose()
 }
 
-fn inputs(fields: &Fields<'_>) -> Result<Inputs, Failure> {
+fn inputs(fields: &Fields<'_>) -> Result<Inputs, Invalid> {
     const WANTED: &str = "a text, a list of texts, a list of token ids or a list of such lists";
     let text = field(fields, "input")
-        .ok_or_else(|| Failure::invalid("input", format!("`input` is missing; give {WANTED}")))?;
+        .ok_or_else(|| Invalid::new("input", format!("`input` is missing; give {WANTED}")))?;
     let within = text.strip_prefix('[').map(|rest| rest.trim_start().as_bytes()[0]);
     // What the first element is decides what all must be, so that the error can say which is not.
     let inputs = match (text.as_bytes()[0], within) {
@@ -110,12 +184,12 @@ fn inputs(fields: &Fields<'_>) -> Result<Inputs, Failure> {
             Inputs::Tokens(vec![parse(text, "input", "a list of token ids alone")?])
         }
         (_, Some(b']')) => Inputs::Texts(Vec::new()),
-        _ => return Err(Failure::invalid("input", format!("`input` must be {WANTED}"))),
+        _ => return Err(Invalid::new("input", format!("`input` must be {WANTED}"))),
     };
     if !(1..=INPUTS_MAX).contains(&inputs.len()) {
         let message =
             format!("`input` has {} inputs; give 1 to {INPUTS_MAX} and split larger requests", inputs.len());
-        return Err(Failure::invalid("input", message));
+        return Err(Invalid::new("input", message));
     }
     let empty = match &inputs {
         Inputs::Texts(texts) => texts.iter().position(String::is_empty),
@@ -124,7 +198,7 @@ fn inputs(fields: &Fields<'_>) -> Result<Inputs, Failure> {
     match empty {
         None => Ok(inputs),
         Some(index) => {
-            Err(Failure::invalid("input", format!("input {index} is empty; leave it out or give it a text")))
+            Err(Invalid::new("input", format!("input {index} is empty; leave it out or give it a text")))
         }
     }
 }
