@@ -5,20 +5,24 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use bytes::Bytes;
+use clock::Clock;
 use facts::file::FileMeta;
-use facts::key::{self, FileKeys};
+use facts::fold::Found;
+use facts::key::{self, FileKeys, JobKeys};
 use facts::store::{Store, StoreError, Upload};
-use facts::{VERSION, id};
+use facts::{JobId, VERSION, id};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::fact::{self, FactError};
-use crate::http::range::Content;
+use crate::http::Content;
 
 /// What is read of a content at once, to be sent on.
 const PIECE_BYTES: usize = 1024 * 1024;
 /// Metas that are read at once for a listing.
 const READS_AT_ONCE: usize = 32;
+/// A mark of a job that is not there after this belongs to no job.
+const MADE_WITHIN_MS: u64 = 600_000;
 /// Files of one page, at most; a longer list is asked for in pages.
 pub const PAGE_MAX: usize = 1_000;
 
@@ -114,25 +118,74 @@ struct Deleted {
     listed_ms: u64,
 }
 
-/// Deletes a file; whether there was one, now or before. That no job reads it is the caller's to know.
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone, now or before.
+    Gone,
+    /// There never was one.
+    NotThere,
+    /// A job reads it that has not ended.
+    InUse,
+}
+
+/// Says that a job is going to read a file, so that nobody deletes it: before the job is made.
+/// Whether the file is still there.
 ///
 /// # Errors
-/// [`StoreError`]: it may be gone already, and deleting it again finishes.
-pub async fn delete(store: &Store, tenant: &str, file: &str, now_ms: u64) -> Result<bool, StoreError> {
+/// [`StoreError`].
+pub async fn hold(store: &Store, tenant: &str, file: &str, job: &JobId) -> Result<bool, StoreError> {
     let keys = FileKeys::new(tenant, file);
-    let listed = store.list(&format!("{}{file}/", key::files_of(tenant))).await?;
+    store.create(&keys.used(job), "").await?;
+    // Whoever deletes marks first and looks for holders then: one of the two sees the other.
+    Ok(!store.exists(&keys.deleted()).await?)
+}
+
+/// Deletes a file that no job reads.
+///
+/// # Errors
+/// [`FactError`]: it may be gone already, and deleting it again finishes.
+pub async fn delete(store: &Store, clock: &Clock, tenant: &str, file: &str) -> Result<Deletion, FactError> {
+    let keys = FileKeys::new(tenant, file);
+    let listed = store.list(keys.folder()).await?;
     let found = |key: String| listed.iter().find(move |found| found.key == key);
-    let meta = found(keys.meta());
     if found(keys.deleted()).is_none() {
-        let Some(meta) = meta else { return Ok(false) };
-        let mark = Deleted { v: VERSION, at_ms: now_ms, listed_ms: meta.modified_ms };
+        let Some(meta) = found(keys.meta()) else { return Ok(Deletion::NotThere) };
+        if is_used(store, clock, tenant, &listed).await? {
+            return Ok(Deletion::InUse);
+        }
+        let mark = Deleted { v: VERSION, at_ms: clock.now_ms(), listed_ms: meta.modified_ms };
         let mark = serde_json::to_vec(&mark).expect("a mark is plain data, which always serializes");
         store.create(&keys.deleted(), mark).await?;
+        if is_used(store, clock, tenant, &store.list(keys.folder()).await?).await? {
+            store.delete(&keys.deleted()).await?;
+            return Ok(Deletion::InUse);
+        }
     }
     store.delete(&keys.content()).await?;
     // Its errors may quote the content.
     store.delete(&keys.meta()).await?;
-    Ok(true)
+    for used in listed.iter().filter(|found| key::read_used(&found.key).is_some()) {
+        store.delete(&used.key).await?;
+    }
+    Ok(Deletion::Gone)
+}
+
+/// Whether a job that has not ended holds a file whose folder holds this.
+async fn is_used(store: &Store, clock: &Clock, tenant: &str, listed: &[Found]) -> Result<bool, StoreError> {
+    for found in listed {
+        let Some(job) = key::read_used(&found.key) else { continue };
+        let keys = JobKeys::new(tenant, &job);
+        if store.exists(&keys.end()).await? {
+            continue;
+        }
+        // A mark without a job: it is being made, or whoever made it died.
+        let age_ms = clock.now_ms().saturating_sub(clock.at_ms(found.modified_ms));
+        if age_ms < MADE_WITHIN_MS || store.exists(&keys.job()).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What of a list is wanted.

@@ -11,7 +11,7 @@ use facts::{Job, Store, StoreError};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
-use crate::http::range::Content;
+use crate::http::Content;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

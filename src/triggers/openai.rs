@@ -1,5 +1,5 @@
 //! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists;
-//! [`files`] takes uploads, [`batches`] tells what became of them.
+//! [`files`] takes uploads, [`batches`] makes jobs of them.
 
 pub mod batches;
 pub mod controls;

@@ -1,17 +1,20 @@
-//! `/v1/batches`: jobs whose lines come from a file. [`shown`] tells a job as a batch.
+//! `/v1/batches`: jobs whose lines come from a file. [`wish`] reads what is asked for, [`create`] makes
+//! the job, [`shown`] tells a job as a batch.
 //!
 //! An input with wrong lines makes no job: its batch has failed from the start, its id is the file's,
 //! and its errors are those of the file.
 
+mod create;
 pub mod shown;
+mod wish;
 
 use std::borrow::Cow;
 
-use facts::JobId;
-use facts::job::Kind;
+use facts::job::{Kind, StopWhy};
+use facts::{Job, JobId, key};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use wire::catalogue::Permission;
-use wire::openai::{Batch, BatchList};
+use wire::openai::{Batch, BatchList, BatchStatus};
 
 use super::files::{failed, store_failed};
 use crate::act::fact::FactError;
@@ -20,6 +23,7 @@ use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::failure::{Failure, Kind as Fault};
 use crate::http::{self, Method, Request, Response};
+use crate::triggers::jobs::trouble;
 
 /// Largest `limit` of a list, and the usual one (the vendor's own).
 const LIMIT_MAX: usize = 100;
@@ -35,9 +39,12 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
     let get = matches!(request.method, Method::GET | Method::HEAD);
     match segments {
         [] if get => list(app, &request).await,
-        [] => Err(Failure::method("GET, HEAD")),
+        [] if request.method == Method::POST => create::answer(app, request).await,
+        [] => Err(Failure::method("GET, HEAD, POST")),
         [id] if get => show(app, &request, id).await,
         [_] => Err(Failure::method("GET, HEAD")),
+        [id, "cancel"] if request.method == Method::POST => cancel(app, &request, id).await,
+        [_, "cancel"] => Err(Failure::method("POST")),
         _ => Err(Failure::not_found("nothing is here; see /api/openapi.json")),
     }
 }
@@ -45,6 +52,40 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
 async fn show(app: &App, request: &Request, id: &str) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Read).await?;
     let batch = find(app, &caller.tenant().id, id).await?;
+    Ok(http::json(200, &batch))
+}
+
+/// Asks a batch to stop. Sent again, it answers as before; one that ended otherwise cannot be cancelled.
+async fn cancel(app: &App, request: &Request, id: &str) -> Result<Response, Failure> {
+    let caller = caller(app, request, Permission::Cancel).await?;
+    let tenant = &caller.tenant().id;
+    let batch = find(app, tenant, id).await?;
+    let is_over = matches!(
+        batch.status,
+        BatchStatus::Completed | BatchStatus::Expired | BatchStatus::Failed | BatchStatus::Finalizing
+    );
+    if batch.cancelling_at.is_some() {
+        return Ok(http::json(200, &batch));
+    }
+    if is_over {
+        let message = "the batch has ended, or is about to; it cannot be cancelled any more";
+        return Err(Failure::new(Fault::Conflict, "batch_ended", message).of("id"));
+    }
+    let job = parse(id).ok_or_else(|| unknown(id))?;
+    let job = app.jobs.job(tenant, &job).await.map_err(trouble)?.ok_or_else(|| unknown(id))?;
+    let reason = "the batch was cancelled before this request was done";
+    app.jobs.stop(&job, StopWhy::Cancelled, reason).await.map_err(trouble)?;
+    // The marker first: a ring may be lost.
+    let marked = app.store.create(&key::due(key::NOW, tenant, &job.job), "").await;
+    marked.map_err(|error| store_failed(&error))?;
+    app.jobs.ring(tenant, &job.job, None).await;
+    answer_of(app, &job).await
+}
+
+/// 200 with the batch of this job as it is now.
+async fn answer_of(app: &App, job: &Job) -> Result<Response, Failure> {
+    let seen = progress::of(&app.store, &app.clock, job.clone()).await.map_err(failed)?;
+    let batch = shown::batch(&seen).ok_or_else(|| unknown(job.job.as_str()))?;
     Ok(http::json(200, &batch))
 }
 

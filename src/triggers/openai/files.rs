@@ -17,7 +17,7 @@ use wire::openai::{FileDeleted, FileList, FileObject, FileStatus};
 use super::batches;
 use super::batches::shown::{ERRORS, OUTPUT};
 use crate::act::fact::FactError;
-use crate::act::files::{self, Listing, Order};
+use crate::act::files::{self, Deletion, Listing, Order};
 use crate::act::progress;
 use crate::act::results::{self, Which};
 use crate::app::App;
@@ -126,10 +126,14 @@ async fn delete(app: &App, request: &Request, id: &str) -> Result<Response, Fail
         let message = "this file is part of a batch; it goes when the batch's retention ends";
         return Err(Failure::invalid("id", "file_not_deletable", message));
     };
-    // A file that a job reads must stay until the job ends: 409 `file_in_use` belongs here.
-    let found = files::delete(&app.store, &caller.tenant().id, file, app.now().0).await;
-    if !found.map_err(|error| store_failed(&error))? {
-        return Err(unknown(id));
+    let done = files::delete(&app.store, &app.clock, &caller.tenant().id, file).await;
+    match done.map_err(failed)? {
+        Deletion::Gone => {}
+        Deletion::NotThere => return Err(unknown(id)),
+        Deletion::InUse => {
+            let message = "a batch that has not ended reads this file; cancel it, or wait for its end";
+            return Err(Failure::new(Kind::Conflict, "file_in_use", message).of("id"));
+        }
     }
     Ok(http::json(200, &FileDeleted { id: id.to_owned(), object: Cow::Borrowed("file"), deleted: true }))
 }
@@ -175,7 +179,8 @@ pub fn parse(shown: &str) -> Result<&str, Failure> {
     shown.strip_prefix(PREFIX).filter(|file| id::is_id(file)).ok_or_else(|| unknown(shown))
 }
 
-fn unknown(shown: &str) -> Failure {
+/// 404: nothing of this name is the tenant's.
+pub fn unknown(shown: &str) -> Failure {
     let shown: String = shown.chars().take(64).collect();
     let message = format!("there is no file `{shown}`; `GET /v1/files` lists yours");
     Failure::new(Kind::NotFound, "file_not_found", message).of("id")
