@@ -10,6 +10,7 @@ use clock::Clock;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +18,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::account::{Account, Capacity, NodeRefusal, Pace};
 use super::auth::{Credential, Signed};
+use super::body;
 use super::control::{self, Faults, Lost, Met, Throttle};
 use super::fault::{Code, Fault};
+use super::files::Folder;
 use super::list::Asked;
 use super::operation::{Call, Content, Query, Reply, TaskFiles};
 use super::options::Options;
 use super::processes::{Processes, Site};
-use super::{body, files};
 use crate::loopback::{self, Body};
 use crate::queue::date;
 
@@ -252,11 +254,7 @@ impl Shared {
         finish(response, &parts.headers, &request_id, now_ms)
     }
 
-    async fn reply(
-        &self,
-        parts: &hyper::http::request::Parts,
-        body: Result<Bytes, Fault>,
-    ) -> Result<Response<Body>, Fault> {
+    async fn reply(&self, parts: &Parts, body: Result<Bytes, Fault>) -> Result<Response<Body>, Fault> {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let query = parts.uri.query().unwrap_or_default();
         if !self.credential.lets_in(&Signed { method, headers: &parts.headers, path, query }) {
@@ -277,31 +275,25 @@ impl Shared {
                 .run(account)
         })?;
         match &reply.content {
-            Content::Files(asked) => self.files(asked, (method, &parts.headers), &query, path).await,
+            Content::Files(asked) => self.files(asked, parts, &query).await,
             _ => Ok(respond(reply)),
         }
     }
 
-    async fn files(
-        &self,
-        asked: &TaskFiles,
-        request: (&str, &HeaderMap),
-        query: &Query,
-        path: &str,
-    ) -> Result<Response<Body>, Fault> {
-        let folder = self.site.task_folder(&asked.place.pool, &asked.place.node, &asked.job, &asked.task);
-        let base = format!("{}/jobs/{}/tasks/{}/files", self.url, asked.job, asked.task);
-        match &asked.path {
-            Some(name) => files::read(&folder, name, request, &format!("{base}/{name}"), self.clock).await,
-            None => {
-                let recursive =
-                    query.get("recursive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-                let next = |key: &str| format!("{}{path}?{}", self.url, query.after(key));
-                let listed =
-                    files::list(&folder, recursive, &Asked::read(query)?, (&base, &next), self.clock)?;
-                Ok(loopback::json(StatusCode::OK, &listed))
-            }
-        }
+    async fn files(&self, asked: &TaskFiles, parts: &Parts, query: &Query) -> Result<Response<Body>, Fault> {
+        let TaskFiles { place, job, task, path } = asked;
+        let folder = Folder {
+            path: self.site.task_folder(&place.pool, &place.node, job, task),
+            url: format!("{}/jobs/{job}/tasks/{task}/files", self.url),
+            clock: self.clock,
+        };
+        let Some(name) = path else {
+            let recursive = query.get("recursive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+            let next = |key: &str| format!("{}?{}", folder.url, query.after(key));
+            let listed = folder.list(recursive, &Asked::read(query)?, next)?;
+            return Ok(loopback::json(StatusCode::OK, &listed));
+        };
+        folder.read(name, parts.method.as_str(), &parts.headers).await
     }
 }
 
