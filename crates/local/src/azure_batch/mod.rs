@@ -4,6 +4,7 @@
 //! - [`Server`], [`Options`]: the service on a given listener, and what one tells it in advance
 //! - `account`: pools, nodes, jobs and tasks, and what may happen to them; pure: calls and ends of
 //!   processes in, effects out, time is an argument
+//! - `server`: lets time pass, carries effects out
 //! - `processes`: the effects: processes, their folders, their end
 //! - `http`, `operation`, `auth`, `fault`, `list`, `show`, `body`, `duration`: the wire
 //! - `files`: what tasks have written
@@ -17,7 +18,6 @@
 mod account;
 mod auth;
 mod body;
-
 mod command_line;
 mod control;
 mod duration;
@@ -28,9 +28,10 @@ mod list;
 mod operation;
 mod options;
 mod processes;
+mod server;
 mod show;
 
 pub use account::{Capacity, NodeRefusal};
 pub use control::{Lost, Throttle};
-pub use http::Server;
 pub use options::{DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Options, Programs};
+pub use server::Server;

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 pub const VERSION: &str = "api-version=2025-06-01";
 /// A loaded machine starts a process late; nothing here takes so long by itself.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(10);
 const DATE: &str = "Sat, 21 Nov 2026 04:41:07 GMT";
 
 /// A running stand-in; its folder goes with it.
@@ -210,15 +212,19 @@ impl Stand {
 
     /// The task of the job `j` once it is in a state.
     pub async fn task_in(&self, id: &str, state: &str) -> Value {
-        let target = format!("/jobs/j/tasks/{id}");
+        self.object_when(&format!("/jobs/j/tasks/{id}"), "state", state).await
+    }
+
+    /// An object once one of its members has a value.
+    pub async fn object_when(&self, target: &str, member: &str, value: &str) -> Value {
         let limit = Instant::now() + LIMIT;
         loop {
-            let task = self.get(&target).await.json();
-            if task["state"] == state {
-                return task;
+            let object = self.get(target).await.json();
+            if object[member] == value {
+                return object;
             }
-            assert!(Instant::now() < limit, "{id} never became {state}: {task}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(Instant::now() < limit, "{target}: {member} never became {value}: {object}");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
@@ -234,7 +240,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     let limit = Instant::now() + LIMIT;
     while !condition() {
         assert!(Instant::now() < limit, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

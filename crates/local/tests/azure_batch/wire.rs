@@ -50,23 +50,19 @@ async fn a_collection_has_a_status_for_each_task() {
         {"id": "mute"},
     ]});
     let answer = stand.expect(200, "POST", "/jobs/j/addtaskcollection", mixed).await.json();
-    let told: Vec<(&str, &str, &str)> = answer["value"]
-        .as_array()
-        .expect("a list")
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let items = answer["value"].as_array().expect("a list");
+    let told: Vec<[String; 3]> = items
         .iter()
-        .map(|item| {
-            let text = |value: &'_ Value| value.as_str().map(str::to_owned).unwrap_or_default();
-            let code = text(&item["error"]["code"]);
-            (item["taskId"].as_str().unwrap(), item["status"].as_str().unwrap(), &*code.leak())
-        })
+        .map(|item| [text(&item["taskId"]), text(&item["status"]), text(&item["error"]["code"])])
         .collect();
     assert_eq!(
         told,
         [
-            ("new", "success", ""),
-            ("old", "clienterror", "TaskExists"),
-            ("bad id", "clienterror", "InvalidPropertyValue"),
-            ("mute", "clienterror", "MissingRequiredProperty"),
+            ["new", "success", ""],
+            ["old", "clienterror", "TaskExists"],
+            ["bad id", "clienterror", "InvalidPropertyValue"],
+            ["mute", "clienterror", "MissingRequiredProperty"],
         ]
     );
     assert!(answer["value"][0]["location"].as_str().unwrap().ends_with("/jobs/j/tasks/new"));
