@@ -5,7 +5,7 @@
 //! - `account`: pools, nodes, jobs and tasks, and what may happen to them; pure: calls and ends of
 //!   processes in, effects out, time is an argument
 //! - `server`: lets time pass, carries effects out
-//! - `processes`: the effects: processes, their folders, their end
+//! - `processes`, `leftovers`: the effects: processes, their folders, their end, also after a crash
 //! - `http`, `operation`, `auth`, `fault`, `list`, `show`, `body`, `duration`: the wire
 //! - `files`: what tasks have written
 //! - `control`: evictions, shortages and failures on request, in Rust and under `/standin/`
@@ -24,6 +24,7 @@ mod duration;
 mod fault;
 mod files;
 mod http;
+mod leftovers;
 mod list;
 mod operation;
 mod options;

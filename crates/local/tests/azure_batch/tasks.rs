@@ -185,6 +185,18 @@ async fn neither_stop_nor_drop_leaves_a_process() {
 }
 
 #[tokio::test]
+async fn the_next_stand_in_ends_what_a_killed_one_left() {
+    let mut stand = Stand::with_pool(1).await;
+    add_family(&stand, "t", json!({})).await;
+    let pids = family_pids(&stand).await;
+    // As after kill -9, nothing of the first one is ever dropped.
+    std::mem::forget(stand.server.take());
+    let next = Stand::start(Options { folder: stand.folder.clone(), ..at_once() });
+    gone(&pids).await;
+    assert_eq!(next.get("/jobs/j").await.status, 404, "a restart loses every job");
+}
+
+#[tokio::test]
 async fn only_named_programs_run_and_an_image_is_an_entry_point() {
     let named = [("worker", "/bin/echo"), ("registry.example/worker:1", "/bin/echo")];
     let programs = named.map(|(name, path)| (name.to_owned(), PathBuf::from(path))).into();
