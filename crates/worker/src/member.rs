@@ -195,6 +195,7 @@ impl Work<'_> {
     async fn together(&self, first: u64, lines: &[&[u8]], progress: &Progress) -> Result<Vec<Done>, Error> {
         let items = items::run(self.run.backend, self.terms(), first, lines, progress);
         tokio::select! {
+            biased;
             () = self.run.stop.cancelled() => Err(Error::Interrupted),
             done = items => Ok(done?),
         }

@@ -82,6 +82,7 @@ pub(crate) async fn run(cell: &Cell<'_>, line: u64, text: &[u8]) -> Result<Done,
     let mark = cell.keys.trying(line, by);
     store.create(&mark, Bytes::new()).await?;
     let done = tokio::select! {
+            biased;
         () = stop.cancelled() => Err(Error::Interrupted),
         done = items::run_one(backend, cell.terms, line, text) => done.map_err(Error::from),
     };
