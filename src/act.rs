@@ -1,4 +1,15 @@
-//! What carries decisions out: [`forward`] sends requests on, [`keep`] writes down what must not be lost.
+//! What carries decisions out.
+//!
+//! - [`forward`]: sends a request on to a backend and streams the answer back
+//! - [`jobs`]: the deferred lane
+//! - [`realtime`]: the realtime lane, for deferred work that would be late
+//! - [`files`]: what tenants upload
+//! - [`keep`]: writes down what must not be lost
+//! - [`merge`]: what all processes saw, merged
 
+pub mod files;
 pub mod forward;
+pub mod jobs;
 pub mod keep;
+pub mod merge;
+pub mod realtime;

@@ -8,9 +8,13 @@ use clock::Clock;
 use facts::Store;
 use policy::units::UnixMs;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::act;
+use crate::act::jobs::Jobs;
+use crate::azure::queue::Doorbell;
+use crate::azure::{self, batch};
 use crate::catalogue::{self, Catalogue, Holding};
 use crate::decisions::{self, Records};
 use crate::failure::{Failure, Kind};
@@ -26,6 +30,8 @@ mod upkeep;
 
 /// How long the first load may hold up the line that says where the handler listens.
 const FIRST_LOAD_MAX: Duration = Duration::from_secs(5);
+/// Uploads at once: each holds up to 15 MiB, two parts on their way and one being filled.
+const UPLOADS_MAX: usize = 8;
 /// How often the parent is looked for.
 const PARENT_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,6 +49,10 @@ pub struct App {
     pub views: Views,
     /// Blobs.
     pub store: Store,
+    /// The deferred lane.
+    pub jobs: Jobs,
+    /// Places of uploads under way.
+    pub uploads: Semaphore,
     /// Decisions on their way to the store.
     pub records: Records,
     /// Calls backends.
@@ -107,8 +117,19 @@ impl App {
 /// # Errors
 /// What is wrong with a setting.
 pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String> {
-    let store = store(&settings.blobs)?;
+    let store = store(&settings.blobs)?.with_fault(settings.fault.clone());
     let client = act::forward::client().map_err(|error| format!("no HTTP client: {error}"))?;
+    let azure = azure::http().map_err(|error| format!("no HTTP client: {error}"))?;
+    let batch = settings.batch.map(|account| {
+        let credential = batch::Credential::SharedKey(account.key);
+        batch::Client::new(account.endpoint, credential, azure.clone(), settings.clock)
+    });
+    let doorbell = match &settings.doorbell {
+        Some(asked) => Some(Doorbell::open(&asked.storage, &asked.queue, azure)?.with_fault(settings.fault)),
+        None => None,
+    };
+    let store_url = store_url(&settings.blobs)?;
+    let jobs = Jobs::new(store.clone(), settings.clock, batch, doorbell, store_url);
     let telemetry = match &settings.telemetry {
         Some(connection) => Telemetry::start(connection, client.clone(), &settings.instance)?,
         None => Telemetry::default(),
@@ -117,6 +138,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
     let context = catalogue::Context {
         default_backend: settings.default_backend,
         default_pool: settings.default_pool,
+        has_batch: jobs.is_open(),
         secrets: settings.secrets,
         loopback_only: settings.clock.is_scaled(),
     };
@@ -127,6 +149,8 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         metrics: Metrics::default(),
         views: Views::default(),
         store,
+        jobs,
+        uploads: Semaphore::new(UPLOADS_MAX),
         records,
         client,
         telemetry: Arc::new(telemetry),
@@ -136,6 +160,18 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         upkeep: upkeep::Sources::new(settings.catalogue_file, context),
     };
     Ok((Arc::new(app), writer))
+}
+
+/// Where a node finds the store; never with a SAS, which nodes must not see.
+fn store_url(blobs: &Blobs) -> Result<String, String> {
+    let mut url = match blobs {
+        Blobs::Folder(folder) => {
+            url::Url::from_file_path(folder).map_err(|()| "BLOB_URL is no absolute path")?
+        }
+        Blobs::Container { url, .. } => url::Url::parse(url.reveal()).map_err(|_| "BLOB_URL is no URL")?,
+    };
+    url.set_query(None);
+    Ok(format!("{}/", url.as_str().trim_end_matches('/')))
 }
 
 fn store(blobs: &Blobs) -> Result<Store, String> {

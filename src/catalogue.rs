@@ -26,7 +26,7 @@ pub struct Catalogue {
     /// Backends, in the file's order.
     pub backends: Vec<Arc<Backend>>,
     /// Pools, in the file's order.
-    pub pools: Vec<Pool>,
+    pub pools: Vec<Arc<Pool>>,
     /// Tenants, in the file's order.
     pub tenants: Vec<Tenant>,
     models_by_name: HashMap<String, usize>,
@@ -70,6 +70,10 @@ pub struct Backend {
 pub struct Pool {
     /// Ids of models.
     pub models: Vec<String>,
+    /// When its price was read.
+    pub price_date: String,
+    /// How its nodes run work; none: it takes none.
+    pub worker: Option<file::PoolWorker>,
     /// The numbers of the file.
     pub facts: snapshot::Pool,
 }
@@ -112,6 +116,11 @@ impl Catalogue {
         self.keys.get(prefix)
     }
 
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|pool| pool.facts.name == name)
+    }
+
     /// The backend of this name.
     pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
         self.backends.iter().find(|backend| backend.name == name)
@@ -125,6 +134,8 @@ pub struct Context {
     pub default_backend: Option<Url>,
     /// Pool to add when none has this name.
     pub default_pool: Option<String>,
+    /// Whether there is an account of Azure Batch; without one, pools take no work.
+    pub has_batch: bool,
     /// Secrets that backends name.
     pub secrets: Lookup,
     /// Refuse backends that are not on this machine, because time is scaled.
@@ -157,7 +168,7 @@ pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
     let keys = index_keys(&read, &mut problems);
     let backends =
         read.backends.iter().filter_map(|spec| keep(backend(spec, context), &mut problems)).collect();
-    let pools = read.pools.iter().filter_map(|spec| keep(pool(spec), &mut problems)).collect();
+    let pools = read.pools.iter().filter_map(|spec| keep(pool(spec, context), &mut problems)).collect();
     let models = read.models.iter().filter_map(|spec| keep(model(spec), &mut problems)).collect();
     let tenants = read.tenants.iter().filter_map(|spec| keep(tenant(spec), &mut problems)).collect();
     find_doubles(read.backends.iter().map(|backend| backend.name.as_str()), "backend", &mut problems);
@@ -306,7 +317,7 @@ fn key_header(
     Ok((HeaderName::from_static(name), value))
 }
 
-fn pool(spec: &file::Pool) -> Result<Pool, String> {
+fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
     let wrong = |what: &str| Err(format!("pool `{}`: {what}", spec.name));
     let Some(price) = micro_usd(spec.usd_per_node_hour) else {
         return wrong("usd_per_node_hour is no price");
@@ -330,10 +341,10 @@ fn pool(spec: &file::Pool) -> Result<Pool, String> {
         boot: spread(spec.boot_ms),
         evictions_per_node_hour_milli: (spec.evictions_per_node_hour * 1_000.0).round() as u64,
         write_cost,
-        // This version has no deferred lane: decisions must not count on it.
-        accepting: false,
+        accepting: spec.worker.is_some() && context.has_batch,
     };
-    Ok(Pool { models: spec.models.clone(), facts })
+    let (models, price_date) = (spec.models.clone(), spec.price_date.clone());
+    Ok(Arc::new(Pool { models, price_date, worker: spec.worker.clone(), facts }))
 }
 
 fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
@@ -343,8 +354,7 @@ fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
             Some(micro_usd(usd).ok_or_else(|| format!("tenant `{}`: usd_per_day is no price", spec.id))?)
         }
     };
-    let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if spec.id.is_empty() || spec.id.len() > 64 || !spec.id.chars().all(safe) {
+    if !facts::id::is_name(&spec.id) {
         return Err(format!("tenant `{}`: id must be 1 to 64 of letters, digits, - and _", spec.id));
     }
     let (requests_per_minute, tokens_per_minute) =

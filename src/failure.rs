@@ -41,8 +41,14 @@ pub enum Kind {
     Method,
     /// 408: the body came too slowly.
     TooSlow,
+    /// 409: not in the state that this needs.
+    Conflict,
+    /// 410: there was never a result, and there will be none.
+    Gone,
     /// 413
     TooLarge,
+    /// 416: no such part of a content.
+    OutOfRange,
     /// 422: the wish cannot be met.
     Infeasible,
     /// 429
@@ -78,7 +84,10 @@ impl Kind {
             Kind::NotFound => 404,
             Kind::Method => 405,
             Kind::TooSlow => 408,
+            Kind::Conflict => 409,
+            Kind::Gone => 410,
             Kind::TooLarge => 413,
+            Kind::OutOfRange => 416,
             Kind::Infeasible => 422,
             Kind::Overloaded => 429,
             Kind::Bug => 500,

@@ -1,6 +1,9 @@
-//! Requests and answers as triggers see them. [`server`] accepts them; [`path`] takes paths apart.
+//! Requests and answers as triggers see them. [`server`] accepts them; [`path`] takes paths apart,
+//! [`multipart`] uploads; [`range`] answers in part.
 
+pub mod multipart;
 pub mod path;
+pub mod range;
 pub mod server;
 
 use std::pin::Pin;
@@ -22,8 +25,7 @@ use crate::failure::{Failure, Kind};
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long a body may take to arrive. Uploads in pieces belong to a later lane.
 const BODY_WITHIN: Duration = Duration::from_secs(60);
-/// What is read and thrown away of a body that is too large, so that the client reads our answer
-/// and not a broken connection.
+/// What is read and thrown away of a body that is refused.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An answer.
@@ -55,6 +57,16 @@ impl Request {
     /// A header as text; none when it is absent or not visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The trace that work for this request belongs to, as W3C `traceparent`: its own span's, else the
+    /// client's, else a new one.
+    pub fn trace(&self) -> String {
+        let given = || self.header("traceparent").filter(|text| is_traceparent(text)).map(str::to_owned);
+        self.span.traceparent().or_else(given).unwrap_or_else(|| {
+            let (high, low) = (random(), random());
+            format!("00-{high:016x}{low:016x}-{:016x}-01", random())
+        })
     }
 
     /// Whether the Functions host passed it on by its reverse proxy, which writes `%2F` as `%252F`.
@@ -102,7 +114,9 @@ impl Request {
         if whole.len() > most { Err(too_large(most)) } else { Ok(whole.freeze()) }
     }
 
-    async fn discard(&mut self) {
+    /// Reads what is left of a body that is refused, up to a bound, so that the client reads our answer
+    /// and not a broken connection.
+    pub async fn discard(&mut self) {
         let mut seen = 0;
         let reading = async {
             while let Some(Ok(part)) = self.body.next().await {
@@ -114,6 +128,25 @@ impl Request {
         };
         let _ = tokio::time::timeout(BODY_WITHIN, reading).await;
     }
+}
+
+fn random() -> u64 {
+    // An identifier of all zeros is not valid; anything else is.
+    getrandom::u64().unwrap_or_default() | 1
+}
+
+/// Whether a text has the form of W3C trace context, version 00.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [version, trace, span, flags] = parts[..] else { return false };
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    version == "00"
+        && hex(trace, 32)
+        && hex(span, 16)
+        && hex(flags, 2)
+        && trace.bytes().any(|byte| byte != b'0')
 }
 
 fn too_large(most: usize) -> Failure {
@@ -160,4 +193,27 @@ pub fn set(response: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(HeaderName::from_static(name), value);
     }
+}
+
+/// A good answer whose body comes part by part. A part that fails breaks the answer off, so that no
+/// client takes a piece for the whole. The parts are made only as fast as the client takes them.
+pub fn stream<E>(kind: &'static str, parts: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Response
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    // The server wants a stream that can be shared; a channel of one part is one.
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut parts = std::pin::pin!(parts);
+        while let Some(part) = parts.next().await {
+            // Nobody listens any more: the client went away, and so does this task.
+            if sender.send(part).await.is_err() {
+                return;
+            }
+        }
+    });
+    let parts = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let mut response = warp::reply::stream(parts).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }

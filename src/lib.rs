@@ -3,8 +3,8 @@
 //! Start at [`app::run`], then follow a request: [`http`] accepts it, [`triggers`] gather what was
 //! seen ([`observe`]), ask `policy` for a decision and carry it out ([`act`]). [`settings`] are
 //! fixed at start; [`knobs`] and the [`catalogue`] are re-read while the process runs. [`metrics`]
-//! holds what this process counted, [`decisions`] writes down what was decided, [`failure`] what a
-//! caller is told when something goes wrong.
+//! holds what this process counted, [`decisions`] writes down what was decided, [`azure`] holds the
+//! clients of the services that it uses, [`failure`] what a caller is told when something goes wrong.
 //!
 //! Deliberately absent: decisions (they are in the `policy` crate) and reads of the wall clock and
 //! the environment (the `clock` crate and `main.rs`).
@@ -12,6 +12,7 @@
 pub mod act;
 pub mod app;
 pub mod auth;
+pub mod azure;
 pub mod catalogue;
 pub mod decisions;
 pub mod failure;

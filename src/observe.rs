@@ -1,49 +1,19 @@
 //! What is seen of the world when a decision is due: the catalogue's numbers, this process's own
 //! counts, and the merged view of all processes where one is fresh. Nothing is awaited here.
 
-use std::collections::BTreeMap;
 use std::sync::RwLock;
 
 use policy::replicas::COOLDOWN;
 use policy::snapshot::{self, Sight, Snapshot};
 use policy::units::{MicroUsd, Millis, UnixMs};
-use serde::Deserialize;
 
-use crate::catalogue::{Backend, Catalogue, Model};
+use crate::catalogue::{Backend, Catalogue, Model, Pool};
 use crate::metrics::{Metrics, Observed};
+use facts::view::View;
 use facts::{Store, StoreError, key};
 
 /// An older view is not believed.
 const VIEW_FRESH: Millis = Millis::from_secs(180);
-
-/// `state/view.json`: what all processes saw together.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct View {
-    /// When it was merged, Unix ms.
-    pub observed_at: u64,
-    /// Grows with every merge; readers never step back.
-    pub seq: u64,
-    /// By the backends' names.
-    #[serde(default)]
-    pub backends: BTreeMap<String, BackendView>,
-    /// Money of the current hour, in millionths of a US dollar.
-    #[serde(default)]
-    pub spent_this_hour_micro_usd: u64,
-}
-
-/// One backend in the view.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub struct BackendView {
-    /// Replicas that answer.
-    #[serde(default)]
-    pub ready_replicas: u32,
-    /// Replicas that start.
-    #[serde(default)]
-    pub starting_replicas: u32,
-    /// Requests of all processes.
-    #[serde(default)]
-    pub in_flight: u32,
-}
 
 /// Keeps the newest view.
 #[derive(Debug, Default)]
@@ -95,9 +65,19 @@ pub fn snapshot(
         sight: if view.is_some() { Sight::Fresh } else { Sight::Blind },
         model: model.map(|model| model.facts.clone()).unwrap_or_default(),
         backends: backends.map(|found| backend(found, metrics, view.as_ref(), now)).collect(),
-        pools: pools.map(|pool| pool.facts.clone()).collect(),
+        pools: pools.map(|found| pool(found, view.as_ref())).collect(),
         tried: Vec::new(),
         spent_this_hour: metrics.spent_this_hour(now).max(MicroUsd(elsewhere)),
+    }
+}
+
+/// One pool as it was seen last.
+fn pool(pool: &Pool, view: Option<&View>) -> snapshot::Pool {
+    let seen = view.and_then(|view| view.pools.get(&pool.facts.name));
+    snapshot::Pool {
+        ready_nodes: seen.map_or(0, |seen| seen.ready_nodes),
+        backlog: seen.map_or(Millis(0), |seen| Millis(seen.backlog_ms)),
+        ..pool.facts.clone()
     }
 }
 
@@ -122,6 +102,12 @@ pub fn backend(backend: &Backend, metrics: &Metrics, view: Option<&View>, now: U
 /// The backend of this name as it is seen now, with the freshest view.
 pub fn backend_now(found: &Backend, metrics: &Metrics, views: &Views, now: UnixMs) -> snapshot::Backend {
     backend(found, metrics, views.fresh(now).as_ref(), now)
+}
+
+/// Replicas of a backend that answer and that start, as this process believes.
+pub fn replicas(backend: &Backend, metrics: &Metrics, now: UnixMs) -> (u32, u32) {
+    let own = metrics.backend(&backend.name).at_a_glance(now);
+    guess_replicas(&own, backend.facts.max_replicas, now)
 }
 
 /// Replicas that answer and that start, guessed from our own requests: a backend that gave a good

@@ -1,14 +1,21 @@
 //! What is fixed at start. Two stages: what was given (text by name), then what is meant; one
 //! conversion, [`Settings::read`], reports every problem at once.
 
+mod batch;
+pub mod storage;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use batch::BatchAccount;
 use clock::Clock;
+use facts::fault::Fault;
 pub use facts::store::is_loopback;
 use url::Url;
+
+use storage::Storage;
 
 /// One row of the README's table of settings; a test compares the two.
 #[derive(Debug)]
@@ -42,6 +49,16 @@ pub mod name {
     pub const BLOB_URL: &str = "BLOB_URL";
     /// Connection string of the storage account.
     pub const STORAGE: &str = "AzureWebJobsStorage";
+    /// Name of the storage account that an identity opens.
+    pub const STORAGE_ACCOUNT: &str = "AzureWebJobsStorage__accountName";
+    /// Where the queues of the account are that an identity opens.
+    pub const STORAGE_QUEUES: &str = "AzureWebJobsStorage__queueServiceUri";
+    /// What kind of identity that is.
+    pub const STORAGE_CREDENTIAL: &str = "AzureWebJobsStorage__credential";
+    /// Which identity that is.
+    pub const STORAGE_CLIENT: &str = "AzureWebJobsStorage__clientId";
+    /// Queue that rings for new work.
+    pub const QUEUE: &str = "STORAGE_QUEUE_NAME";
     /// File of knobs.
     pub const KNOBS_FILE: &str = "KNOBS_FILE";
     /// Vault of knobs.
@@ -52,6 +69,12 @@ pub mod name {
     pub const ACA_ENDPOINT: &str = "ACA_ENDPOINT";
     /// Deferred pool of a catalogue that names none of this name.
     pub const BATCH_POOL_ID: &str = "BATCH_POOL_ID";
+    /// The Azure Batch account's endpoint.
+    pub const BATCH_ENDPOINT: &str = "BATCH_ENDPOINT";
+    /// The Azure Batch account.
+    pub const BATCH_ACCOUNT_NAME: &str = "BATCH_ACCOUNT_NAME";
+    /// Its key.
+    pub const BATCH_ACCOUNT_KEY: &str = "BATCH_ACCOUNT_KEY";
     /// Where telemetry goes.
     pub const TELEMETRY: &str = "APPLICATIONINSIGHTS_CONNECTION_STRING";
     /// What is logged.
@@ -59,6 +82,9 @@ pub mod name {
     /// Set by the platform: which instance this is.
     pub const INSTANCE: &str = "WEBSITE_INSTANCE_ID";
 }
+
+/// The queue that `functions/Dispatch` listens to.
+const DOORBELL_QUEUE: &str = "batch-inference-queue";
 
 const fn setting(
     name: &'static str,
@@ -74,17 +100,26 @@ const fn setting(
 pub const ALL: &[Setting] = &[
     setting(name::PORT, None, Required::ByHost, "port on 127.0.0.1 that the Functions host expects the handler on; not needed with `--listen ADDR`"),
     setting(name::BLOB_URL, None, Required::Yes, "where facts are kept: `https://ACCOUNT.blob.core.windows.net/CONTAINER`, with a SAS as its query or by managed identity; `file:///FOLDER` on one machine (refused in Azure); not needed where AzureWebJobsStorage is a connection string: then container `switchyard` there"),
-    setting(name::STORAGE, None, Required::No, "connection string of the storage account; its key also opens a BLOB_URL of that account"),
+    setting(name::STORAGE, None, Required::No, "connection string of the storage account whose queue rings for new work: with a key, a SAS, or `UseDevelopmentStorage=true`; its key also opens a BLOB_URL of that account; without an account work waits for the sweep"),
+    setting(name::STORAGE_ACCOUNT, None, Required::No, "instead of a connection string: name of the account, opened by managed identity"),
+    setting(name::STORAGE_QUEUES, None, Required::No, "instead of the name: https URL of the account's queues"),
+    setting(name::STORAGE_CREDENTIAL, None, Required::No, "with one of these two: `managedidentity`, the only one there is"),
+    setting(name::STORAGE_CLIENT, None, Required::No, "with one of these two: client id of a user-assigned identity; without it the system-assigned one"),
+    setting(name::QUEUE, Some(DOORBELL_QUEUE), Required::No, "queue of that account that rings for new work; the one that `Dispatch/function.json` names, else work waits for the sweep"),
     setting(name::KNOBS_FILE, None, Required::Yes, "JSON file of knobs, re-read every minute; `{}` means every default"),
     setting(name::KEY_VAULT_URL, None, Required::No, "vault that holds the knobs; this version cannot read it and refuses to start with it"),
     setting(name::MODEL_CATALOG, None, Required::No, "path or `file://` URL of a catalogue that replaces `config/catalogue.json` of the store"),
     setting(name::ACA_ENDPOINT, None, Required::No, "URL of a realtime backend named `default`, added to a catalogue that has none with this URL"),
     setting(name::BATCH_POOL_ID, None, Required::No, "id of a deferred pool, added to a catalogue that has none of this name"),
+    setting(name::BATCH_ENDPOINT, None, Required::No, "endpoint of the Azure Batch account, `https://ACCOUNT.REGION.batch.azure.com`; without it the deferred lane takes no work"),
+    setting(name::BATCH_ACCOUNT_NAME, None, Required::No, "name of that account, where the endpoint does not begin with it"),
+    setting(name::BATCH_ACCOUNT_KEY, None, Required::No, "key of that account"),
     setting(name::TELEMETRY, None, Required::No, "connection string of Application Insights; without it no telemetry is sent"),
     setting(name::LOG, Some("info"), Required::No, "what is logged to standard output, as `info` or `access=debug,info`; answers below 400 are logged at debug"),
     setting(name::INSTANCE, None, Required::No, "set by Azure: names this instance; without it a random name"),
     setting(clock::EPOCH_SETTING, None, Required::No, "with the next: instant in Unix ms from which time runs faster; refused unless every endpoint is loopback"),
     setting(clock::SPEED_SETTING, None, Required::No, "how many seconds pass in a real one, from 1"),
+    setting(facts::fault::SETTING, None, Required::No, "for tests, debug builds only: `kill-after-put:N@FILE` and its kin end the process at its N-th write"),
 ];
 
 /// Text that is never shown.
@@ -147,6 +182,15 @@ pub enum Blobs {
     },
 }
 
+/// How it is told that there is work.
+#[derive(Clone, Debug)]
+pub struct Doorbell {
+    /// The account of the queue.
+    pub storage: Storage,
+    /// The queue's name.
+    pub queue: String,
+}
+
 /// What was given, by name.
 type Given = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -174,6 +218,8 @@ pub struct Settings {
     pub serve: Serve,
     /// Where facts are kept.
     pub blobs: Blobs,
+    /// How it is told that there is work; none: the sweep finds it.
+    pub doorbell: Option<Doorbell>,
     /// File of knobs.
     pub knobs_file: PathBuf,
     /// File that replaces the catalogue of the store.
@@ -182,6 +228,10 @@ pub struct Settings {
     pub default_backend: Option<Url>,
     /// Pool of a catalogue that does not name it.
     pub default_pool: Option<String>,
+    /// The Azure Batch account; none: the deferred lane takes no work.
+    pub batch: Option<BatchAccount>,
+    /// A death that a test asks for.
+    pub fault: Option<Arc<Fault>>,
     /// Where telemetry goes; none: off.
     pub telemetry: Option<Secret>,
     /// What is logged.
@@ -205,23 +255,36 @@ impl Settings {
     ) -> Result<Settings, Vec<Problem>> {
         let mut reader = Reader { given: Arc::new(given), problems: Vec::new() };
         let serve = reader.serve(listen);
-        let blobs = reader.blobs();
+        let storage = reader.storage();
+        let blobs = reader.blobs(storage.as_ref());
+        let doorbell = reader.doorbell(storage);
         let knobs_file = reader.knobs_file();
         let catalogue_file = reader.text(name::MODEL_CATALOG).map(|text| file_path(&text));
         let default_backend = reader.url(name::ACA_ENDPOINT);
         let default_pool = reader.text(name::BATCH_POOL_ID);
+        let batch = reader.batch();
+        let fault = reader.fault();
         let telemetry = reader.text(name::TELEMETRY).map(Secret);
-        let clock = reader.clock(blobs.as_ref(), default_backend.as_ref(), telemetry.as_ref());
+        let clock = reader.clock(&Far {
+            blobs: blobs.as_ref(),
+            doorbell: doorbell.as_ref(),
+            batch: batch.as_ref(),
+            backend: default_backend.as_ref(),
+            telemetry: telemetry.as_ref(),
+        });
         let log = reader.text(name::LOG).unwrap_or_else(|| "info".to_owned());
         let instance = instance_name(reader.text(name::INSTANCE));
         match (serve, blobs, knobs_file, reader.problems.is_empty()) {
             (Some(serve), Some(blobs), Some(knobs_file), true) => Ok(Settings {
                 serve,
                 blobs,
+                doorbell,
                 knobs_file,
                 catalogue_file,
                 default_backend,
                 default_pool,
+                batch,
+                fault,
                 telemetry,
                 log,
                 instance,
@@ -236,6 +299,15 @@ impl Settings {
 fn in_table_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| ALL.iter().position(|setting| setting.name == problem.setting));
     problems
+}
+
+/// What may be on another machine, where time does not run faster.
+struct Far<'a> {
+    blobs: Option<&'a Blobs>,
+    doorbell: Option<&'a Doorbell>,
+    batch: Option<&'a BatchAccount>,
+    backend: Option<&'a Url>,
+    telemetry: Option<&'a Secret>,
 }
 
 struct Reader {
@@ -280,27 +352,33 @@ impl Reader {
         }
     }
 
-    fn blobs(&mut self) -> Option<Blobs> {
-        let storage = self.text(name::STORAGE).map(|text| ConnectionString::parse(&text));
-        let account = match storage {
-            Some(Ok(account)) => Some(account),
-            Some(Err(what)) => {
-                self.problem(name::STORAGE, what);
-                None
-            }
-            None => None,
-        };
-        match (self.text(name::BLOB_URL), account) {
-            (Some(url), account) => self.blob_url(&url, account),
-            (None, Some(account)) => Some(account.container()),
-            (None, None) => {
-                self.problem(name::BLOB_URL, "is not set; give the URL of a container, or `file:///FOLDER`");
-                None
-            }
-        }
+    fn storage(&mut self) -> Option<Storage> {
+        Storage::read(|name| self.text(name)).unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            None
+        })
     }
 
-    fn blob_url(&mut self, text: &str, account: Option<ConnectionString>) -> Option<Blobs> {
+    fn doorbell(&mut self, storage: Option<Storage>) -> Option<Doorbell> {
+        let queue = self.text(name::QUEUE).unwrap_or_else(|| DOORBELL_QUEUE.to_owned());
+        if !storage::is_queue_name(&queue) {
+            self.problem(name::QUEUE, "is not 3 to 63 small letters, digits and single hyphens between them");
+        }
+        Some(Doorbell { storage: storage?, queue })
+    }
+
+    fn blobs(&mut self, storage: Option<&Storage>) -> Option<Blobs> {
+        let blobs = match self.text(name::BLOB_URL) {
+            Some(url) => return self.blob_url(&url, storage),
+            None => storage.and_then(Storage::container),
+        };
+        if blobs.is_none() {
+            self.problem(name::BLOB_URL, "is not set; give the URL of a container, or `file:///FOLDER`");
+        }
+        blobs
+    }
+
+    fn blob_url(&mut self, text: &str, storage: Option<&Storage>) -> Option<Blobs> {
         let url = match Url::parse(text) {
             Ok(url) => url,
             Err(error) => {
@@ -324,13 +402,25 @@ impl Reader {
                 }
             },
             "https" => {
-                Some(Blobs::Container { url: Secret(text.to_owned()), key: account.and_then(|a| a.key) })
+                Some(Blobs::Container { url: Secret(text.to_owned()), key: storage.and_then(Storage::key) })
             }
             "http" if is_loopback(&url) => {
-                Some(Blobs::Container { url: Secret(text.to_owned()), key: account.and_then(|a| a.key) })
+                Some(Blobs::Container { url: Secret(text.to_owned()), key: storage.and_then(Storage::key) })
             }
             _ => {
                 self.problem(name::BLOB_URL, "must be https, http on loopback, or file");
+                None
+            }
+        }
+    }
+
+    /// Only debug builds can be asked to die.
+    fn fault(&mut self) -> Option<Arc<Fault>> {
+        let text = self.text(facts::fault::SETTING).filter(|_| cfg!(debug_assertions))?;
+        match Fault::from_setting(&text) {
+            Ok(fault) => fault.map(Arc::new),
+            Err(problem) => {
+                self.problem(facts::fault::SETTING, problem);
                 None
             }
         }
@@ -361,7 +451,7 @@ impl Reader {
         }
     }
 
-    fn clock(&mut self, blobs: Option<&Blobs>, backend: Option<&Url>, telemetry: Option<&Secret>) -> Clock {
+    fn clock(&mut self, used: &Far<'_>) -> Clock {
         let clock = match Clock::from_settings(|name| {
             (self.given)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
         }) {
@@ -374,13 +464,19 @@ impl Reader {
         if clock.is_scaled() {
             let far =
                 |setting| format!("time may run faster on one machine only, and {setting} is elsewhere");
-            if matches!(blobs, Some(Blobs::Container { url, .. }) if !text_is_loopback(url.reveal())) {
+            if matches!(used.blobs, Some(Blobs::Container { url, .. }) if !text_is_loopback(url.reveal())) {
                 self.problem(clock::SPEED_SETTING, far(name::BLOB_URL));
             }
-            if backend.is_some_and(|url| !is_loopback(url)) {
+            if used.batch.is_some_and(|account| !is_loopback(&account.endpoint)) {
+                self.problem(clock::SPEED_SETTING, far(name::BATCH_ENDPOINT));
+            }
+            if used.doorbell.is_some_and(|doorbell| !is_loopback(&doorbell.storage.queues)) {
+                self.problem(clock::SPEED_SETTING, far(name::STORAGE));
+            }
+            if used.backend.is_some_and(|url| !is_loopback(url)) {
                 self.problem(clock::SPEED_SETTING, far(name::ACA_ENDPOINT));
             }
-            if telemetry.is_some_and(|text| !ingestion_is_loopback(text.reveal())) {
+            if used.telemetry.is_some_and(|text| !ingestion_is_loopback(text.reveal())) {
                 self.problem(clock::SPEED_SETTING, far(name::TELEMETRY));
             }
         }
@@ -412,37 +508,6 @@ fn instance_name(given: Option<String>) -> String {
     if name.is_empty() { format!("{:016x}", getrandom::u64().unwrap_or_default()) } else { name }
 }
 
-/// What we need of a storage connection string.
-struct ConnectionString {
-    blob_endpoint: String,
-    key: Option<Secret>,
-}
-
-impl ConnectionString {
-    /// The account and key that every storage emulator knows, published by the vendor.
-    const DEVELOPMENT: &str = "AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1";
-
-    fn parse(text: &str) -> Result<ConnectionString, String> {
-        let text = if text.contains("UseDevelopmentStorage=true") { Self::DEVELOPMENT } else { text };
-        let value = |name: &str| {
-            let mut parts = text.split(';').filter_map(|part| part.split_once('='));
-            parts.find(|(found, _)| found.trim() == name).map(|(_, value)| value.trim().to_owned())
-        };
-        let blob_endpoint = value("BlobEndpoint").or_else(|| {
-            let suffix = value("EndpointSuffix").unwrap_or_else(|| "core.windows.net".to_owned());
-            value("AccountName").map(|account| format!("https://{account}.blob.{suffix}"))
-        });
-        let blob_endpoint = blob_endpoint
-            .ok_or("is no connection string; it needs AccountName and AccountKey, or BlobEndpoint")?;
-        let blob_endpoint = blob_endpoint.trim_end_matches('/').to_owned();
-        Ok(ConnectionString { blob_endpoint, key: value("AccountKey").map(Secret) })
-    }
-
-    fn container(self) -> Blobs {
-        Blobs::Container { url: Secret(format!("{}/switchyard", self.blob_endpoint)), key: self.key }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,7 +530,9 @@ mod tests {
 
     #[test]
     fn the_least_that_starts() {
-        assert_eq!(read(GOOD, None).unwrap().serve, Serve::UnderHost(8080));
+        let least = read(GOOD, None).unwrap();
+        assert_eq!(least.serve, Serve::UnderHost(8080));
+        assert!(least.doorbell.is_none(), "no account, no queue");
         let alone = read(&GOOD[1..], Some("127.0.0.1:0")).unwrap();
         assert_eq!(alone.serve, Serve::Alone("127.0.0.1:0".parse().unwrap()));
     }
@@ -491,6 +558,16 @@ mod tests {
             (&[("KEY_VAULT_URL", "https://v.vault.azure.net")], name::KEY_VAULT_URL),
             (&[("KNOBS_FILE", " ")], name::KNOBS_FILE),
             (&[("AzureWebJobsStorage", "nonsense")], name::STORAGE),
+            (&[("AzureWebJobsStorage__accountName", "no.name")], name::STORAGE_ACCOUNT),
+            (&[("STORAGE_QUEUE_NAME", "No_Queue")], name::QUEUE),
+            (
+                &[
+                    ("SWITCHYARD_SPEED", "60"),
+                    ("SWITCHYARD_EPOCH_UNIX_MS", "5"),
+                    ("AzureWebJobsStorage__accountName", "far"),
+                ],
+                clock::SPEED_SETTING,
+            ),
             (
                 &[
                     ("SWITCHYARD_SPEED", "60"),
@@ -513,7 +590,11 @@ mod tests {
             ("KNOBS_FILE", "k"),
             ("AzureWebJobsStorage", "UseDevelopmentStorage=true"),
         ];
-        let Blobs::Container { url, key } = read(&given, None).unwrap().blobs else { panic!("a container") };
+        let settings = read(&given, None).unwrap();
+        let doorbell = settings.doorbell.expect("an account has queues");
+        assert_eq!(doorbell.storage.queues.as_str(), "http://127.0.0.1:10001/devstoreaccount1");
+        assert_eq!(doorbell.queue, "batch-inference-queue");
+        let Blobs::Container { url, key } = settings.blobs else { panic!("a container") };
         assert_eq!(url.reveal(), "http://127.0.0.1:10000/devstoreaccount1/switchyard");
         assert!(key.is_some());
         assert_eq!(format!("{key:?}"), "Some(Secret(…))");

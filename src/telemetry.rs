@@ -17,7 +17,7 @@ use opentelemetry_application_insights::Exporter;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span as SdkSpan};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span as SdkSpan};
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::{Secret, is_loopback};
@@ -82,8 +82,13 @@ impl Telemetry {
             ])
             .build();
         let spans = BatchSpanProcessor::builder(exporter.clone()).build();
-        let traces =
-            SdkTracerProvider::builder().with_span_processor(spans).with_resource(resource.clone()).build();
+        // The Functions host gives each request a trace that it marks as not sampled (recorded): to
+        // follow the mark would be to send nothing.
+        let traces = SdkTracerProvider::builder()
+            .with_sampler(Sampler::AlwaysOn)
+            .with_span_processor(spans)
+            .with_resource(resource.clone())
+            .build();
         let reader = PeriodicReader::builder(exporter).with_interval(METRICS_EVERY).build();
         let metrics = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
         let tracer = traces.tracer("switchyard");

@@ -73,7 +73,7 @@ async fn api(app: &App, request: Request) -> Result<Response, Failure> {
     let get = matches!(request.method, Method::GET | Method::HEAD);
     match &segments[..] {
         ["api", "v1", rest @ ..] => openai::answer(app, request, rest).await,
-        ["api", "jobs", ..] => jobs::answer(app, &request).await,
+        ["api", "jobs", rest @ ..] => jobs::answer(app, &request, rest).await,
         ["api", "explain"] => explain::answer(app, request).await,
         ["api", "status", page @ ..] if get => status::answer(app, &request, page).await,
         ["api", "status", ..] => Err(Failure::method("GET, HEAD")),
@@ -131,7 +131,7 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
             Function::Dispatch => dispatch::run(app, &envelope).await,
             Function::DeadLetter => dead_letter::run(app, &envelope).await,
             Function::Rebalance => rebalance::run(&envelope).await,
-            Function::Sweep => sweep::run(&envelope).await,
+            Function::Sweep => sweep::run(app, &envelope).await,
             Function::Metrics => metrics::run(app).await,
         }
     };

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::sleep;
 
 use super::App;
+use crate::catalogue::Backend;
 use crate::catalogue::{self, Context, State};
+use crate::observe;
 use facts::key;
+use facts::view::{BackendState, ProcessState, Quantiles};
 
 /// How often knobs and catalogue are read again.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
@@ -115,30 +117,28 @@ async fn read_catalogue(app: &App) -> Result<Option<bytes::Bytes>, String> {
 async fn write_state(app: &App) {
     let Some(catalogue) = app.catalogue.now() else { return };
     let now = app.now();
-    let backends: serde_json::Map<_, _> = catalogue
-        .backends
-        .iter()
-        .map(|backend| {
-            let seen = app.metrics.backend(&backend.name).observed(now);
-            let shown = json!({
-                "in_flight": seen.in_flight,
-                "sent": seen.sent,
-                "failed": seen.failed,
-                "latency_ms": seen.latency.map(|spread| json!({ "p50": spread.p50.0, "p95": spread.p95.0 })),
-                "last_good_unix_ms": seen.last_good.map(|at| at.0),
-                "last_failed_unix_ms": seen.last_failed.map(|at| at.0),
-                "breaker_closed": seen.breaker == policy::breaker::State::Closed,
-            });
-            (backend.name.clone(), shown)
-        })
-        .collect();
-    let state = json!({
-        "v": 1,
-        "written_at": now.0,
-        "backends": backends,
-        "spent_this_hour_micro_usd": app.metrics.spent_this_hour(now).0,
-    });
-    if let Err(error) = app.store.overwrite(&key::process_state(&app.instance), state.to_string()).await {
+    let state = |backend: &Arc<Backend>| {
+        let seen = app.metrics.backend(&backend.name).observed(now);
+        BackendState {
+            in_flight: seen.in_flight,
+            sent: seen.sent,
+            failed: seen.failed,
+            latency_ms: seen.latency.map(|spread| Quantiles { p50: spread.p50.0, p95: spread.p95.0 }),
+            last_good_unix_ms: seen.last_good.map(|at| at.0),
+            last_failed_unix_ms: seen.last_failed.map(|at| at.0),
+            breaker_closed: seen.breaker == policy::breaker::State::Closed,
+            replicas: observe::replicas(backend, &app.metrics, now),
+        }
+    };
+    let backends = catalogue.backends.iter().map(|backend| (backend.name.clone(), state(backend)));
+    let state = ProcessState {
+        v: facts::VERSION,
+        written_at: now.0,
+        backends: backends.collect(),
+        spent_this_hour_micro_usd: app.metrics.spent_this_hour(now).0,
+    };
+    let state = serde_json::to_string(&state).expect("a state is plain data, which always serializes");
+    if let Err(error) = app.store.overwrite(&key::process_state(&app.instance), state).await {
         tracing::warn!(%error, "state could not be written; others decide without it");
     }
 }

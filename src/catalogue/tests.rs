@@ -13,7 +13,7 @@ fn context() -> Context {
         _ => None,
     });
     let secrets = settings.expect("these settings are enough").secrets;
-    Context { default_backend: None, default_pool: None, secrets, loopback_only: false }
+    Context { default_backend: None, default_pool: None, secrets, has_batch: false, loopback_only: false }
 }
 
 const GOOD: &str = r#"{"v":1,

@@ -1,16 +1,83 @@
-//! Function `Dispatch`: looks at the job that a message names. This version makes no jobs, so every
-//! message is unknown; it is kept as a dead letter and never dropped.
+//! Function `Dispatch`: a message says "look at this job". What it names is looked up; nothing else in
+//! it is believed. Everything that is understood is answered with 200, because a message that comes
+//! again changes nothing: the sweep would have looked anyway.
 
+use facts::JobId;
 use wire::envelope::{Done, Envelope};
+use wire::ticket::{self, Ticket};
 
 use super::dead_letter;
+use crate::act::jobs::look::{Look, World};
+use crate::act::jobs::rescue::Rescued;
+use crate::act::jobs::survey::Pass;
+use crate::act::realtime::Realtime;
 use crate::app::App;
+use crate::catalogue::Catalogue;
 use crate::failure::Failure;
 
-/// Keeps the message for a version that knows what to do with it.
+/// Looks at the job of a message, or runs the rescue that it names.
 ///
 /// # Errors
-/// When it could not be kept; the host then delivers it again.
+/// When a message that cannot be understood could not be kept; the host then delivers it again.
 pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
-    dead_letter::keep(app, envelope, "deferred_lane_not_in_this_build").await
+    let text = envelope.text("ticket").unwrap_or_default();
+    let read: Result<Ticket, _> = serde_json::from_str(&text);
+    let Ok(Ticket { v: ticket::VERSION, tenant, job_id, shard, k }) = read else {
+        return dead_letter::keep(app, envelope, "no_ticket").await;
+    };
+    let catalogue = app.catalogue().await?;
+    let known = catalogue.tenants.iter().any(|known| known.id == tenant);
+    let (true, Some(id)) = (known, JobId::parse(&job_id)) else {
+        return dead_letter::keep(app, envelope, "unknown_owner").await;
+    };
+    let said = match (shard, k) {
+        (Some(shard), Some(k)) => rescue(app, &catalogue, (&tenant, &id), (shard, k)).await,
+        _ => look(app, &catalogue, &tenant, &id).await,
+    };
+    Ok(Done { logs: vec![said] })
+}
+
+async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> String {
+    let knobs = app.knobs.knobs();
+    let world = World { catalogue, knobs: &knobs };
+    let pass = Pass::of(world);
+    let looked = app.jobs.look(world, tenant, id, &pass).await;
+    let again = match looked {
+        Ok(Look::NoJob) => return format!("{id}: no such job"),
+        Ok(Look::Ended) => return format!("{id}: ended"),
+        Ok(Look::Again(at)) => at,
+        Err(error) => return format!("{id}: the sweep goes on, because {error}"),
+    };
+    let mut sent = 0;
+    if let Ok(Some(job)) = app.jobs.job(tenant, id).await
+        && let Some(pool) = catalogue.pools.iter().find(|pool| pool.facts.name == job.pool)
+    {
+        match app.jobs.dispatch(world, pool, Some((tenant, id)), &pass).await {
+            Ok(tasks) => sent = tasks,
+            Err(error) => tracing::warn!(%error, job = %id, "not dispatched; the sweep goes on"),
+        }
+    }
+    if let Err(error) = app.jobs.mark(tenant, id, again, &[]).await {
+        tracing::warn!(%error, job = %id, "no marker for the next look; the one before stays");
+    }
+    format!("{id}: {sent} tasks added")
+}
+
+async fn rescue(app: &App, catalogue: &Catalogue, owner: (&str, &JobId), shard: (u32, u32)) -> String {
+    let knobs = app.knobs.knobs();
+    let world = World { catalogue, knobs: &knobs };
+    let realtime = Realtime { client: &app.client, metrics: &app.metrics, catalogue, clock: app.clock };
+    let slots = realtime.slots_for_rescues(&knobs);
+    let rescued = app.jobs.rescue(world, owner, shard, slots, &realtime).await;
+    let (id, (shard, k)) = (owner.1, shard);
+    match rescued {
+        Ok(Rescued::NotDue) => format!("{id}: shard {shard} needs no rescue {k}"),
+        Ok(Rescued::Done) => {
+            tracing::info!(job = %id, shard, k, "rescued");
+            // Its last chunk may have been the job's last.
+            look(app, catalogue, owner.0, id).await
+        }
+        Ok(Rescued::Broke) => format!("{id}: rescue {k} of shard {shard} broke off; the sweep rings again"),
+        Err(error) => format!("{id}: rescue {k} of shard {shard} broke off, because {error}"),
+    }
 }

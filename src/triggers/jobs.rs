@@ -1,19 +1,269 @@
-//! Function `Jobs`. The deferred lane is not in this version: there are no jobs, and none is made up.
+//! Function `Jobs`: a tenant's jobs: list, state with the reason for waiting, result, logs, cancel,
+//! promote, delete. Somebody else's job is no job.
 
+pub mod view;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use facts::fold::Phase;
+use facts::job::{Kind, StopWhy};
+use facts::key::{self, JobKeys};
+use facts::{JobId, line};
+use futures_util::{StreamExt as _, stream};
+use policy::Knobs;
+use serde_json::json;
+use serde_json::value::RawValue;
 use wire::catalogue::Permission;
+use wire::jobs::{JobList, JobView};
 
+use crate::act::jobs::Trouble;
+use crate::act::jobs::look::World;
+use crate::act::jobs::survey::{Pass, Survey};
 use crate::app::App;
 use crate::auth;
-use crate::failure::{Failure, Kind};
-use crate::http::{Request, Response};
+use crate::catalogue::Catalogue;
+use crate::failure::{Failure, Kind as FailureKind};
+use crate::http::{self, Method, Request, Response};
+use view::Beside;
 
-/// Says so to those who may ask.
+/// Jobs of one page where the request does not say.
+const PAGE: usize = 20;
+/// Jobs of one page at most.
+const PAGE_MAX: usize = 100;
+/// What is shown of a task's own log.
+const LOG_BYTES: usize = 16 * 1024;
+/// Tasks whose logs are shown.
+const LOGS_MAX: usize = 4;
+/// When to ask again for a result that is not there.
+const ASK_AGAIN_MS: u64 = 5_000;
+
+/// Answers `/api/jobs/{segments}`.
 ///
 /// # Errors
-/// Always.
-pub async fn answer(app: &App, request: &Request) -> Result<Response, Failure> {
+/// What the caller is told instead.
+pub async fn answer(app: &App, request: &Request, segments: &[&str]) -> Result<Response, Failure> {
     let catalogue = app.catalogue().await?;
-    auth::tenant(&catalogue, &request.headers, Permission::Read)?;
-    let message = "jobs are not in this version; every request is answered at once";
-    Err(Failure::new(Kind::NotFound, "deferred_lane_not_in_this_build", message))
+    let wanted = match (&request.method, segments) {
+        (&Method::GET | &Method::HEAD, [] | [_] | [_, "result" | "logs"]) => Permission::Read,
+        (&Method::POST, [_, "cancel" | "promote"]) | (&Method::DELETE, [_]) => Permission::Cancel,
+        (_, [_, "cancel" | "promote"]) => return Err(Failure::method("POST")),
+        (_, []) | (_, [_, "result" | "logs"]) => return Err(Failure::method("GET, HEAD")),
+        (_, [_]) => return Err(Failure::method("GET, HEAD, DELETE")),
+        _ => return Err(Failure::not_found("nothing is here; see /api/openapi.json")),
+    };
+    let caller = auth::tenant(&catalogue, &request.headers, wanted)?;
+    let knobs = app.knobs.knobs();
+    let desk = Desk { app, catalogue: &catalogue, knobs: &knobs, tenant: &caller.tenant().id };
+    let Some((id, rest)) = segments.split_first() else { return desk.list(request).await };
+    let id = JobId::parse(id).ok_or_else(no_job)?;
+    match (&request.method, rest) {
+        (&Method::POST, ["cancel"]) => desk.cancel(&id).await,
+        (&Method::POST, ["promote"]) => desk.promote(&id).await,
+        (&Method::DELETE, _) => desk.erase(&id).await,
+        (_, ["result"]) => desk.result(&id).await,
+        (_, ["logs"]) => desk.logs(&id).await,
+        _ => Ok(http::json(200, &desk.view(&desk.survey(&id).await?).await?)),
+    }
+}
+
+/// One tenant's jobs.
+struct Desk<'a> {
+    app: &'a App,
+    catalogue: &'a Arc<Catalogue>,
+    knobs: &'a Knobs,
+    tenant: &'a str,
+}
+
+impl Desk<'_> {
+    fn world(&self) -> World<'_> {
+        World { catalogue: self.catalogue, knobs: self.knobs }
+    }
+
+    async fn survey(&self, id: &JobId) -> Result<Survey, Failure> {
+        let survey = self.app.jobs.survey(self.tenant, id, &Pass::of(self.world())).await;
+        survey.map_err(trouble)?.ok_or_else(no_job)
+    }
+
+    async fn view(&self, survey: &Survey) -> Result<JobView, Failure> {
+        let (jobs, keys) = (&self.app.jobs, JobKeys::new(self.tenant, &survey.job.job));
+        let mut beside = Beside {
+            stop: if survey.state.stopped { jobs.stop_of(&keys).await.map_err(trouble)? } else { None },
+            end: if survey.state.ended { jobs.end_of(&keys).await.map_err(trouble)? } else { None },
+            offer: None,
+        };
+        if survey.waiting().next().is_some() {
+            // Not knowing the pool must not hide the job.
+            beside.offer = jobs.offer_of(self.world(), &survey.job.pool).await.unwrap_or(None);
+        }
+        Ok(view::view(survey, &beside, self.app.now()))
+    }
+
+    async fn list(&self, request: &Request) -> Result<Response, Failure> {
+        let (limit, after) = page(request)?;
+        let found = self.app.store.list(&key::index_of(self.tenant)).await;
+        let found = found.map_err(|error| trouble(error.into()))?;
+        let mut ids = found.iter().filter_map(|found| key::read_index(&found.key));
+        if let Some(after) = after {
+            ids.find(|id| *id == after);
+        }
+        let mut data = Vec::new();
+        for id in ids.by_ref().take(limit) {
+            if let Ok(survey) = self.survey(&id).await {
+                data.push(self.view(&survey).await?);
+            }
+        }
+        let has_more = ids.next().is_some();
+        Ok(http::json(200, &JobList { object: "list".to_owned(), data, has_more }))
+    }
+
+    async fn cancel(&self, id: &JobId) -> Result<Response, Failure> {
+        let survey = self.survey(id).await?;
+        if !matches!(survey.phase(), Phase::Ended | Phase::Finishing) {
+            let reason = "the job was cancelled before this item was done";
+            let jobs = &self.app.jobs;
+            jobs.stop(&survey.job, StopWhy::Cancelled, reason).await.map_err(trouble)?;
+            self.look_soon(id).await?;
+        }
+        Ok(http::json(200, &self.view(&self.survey(id).await?).await?))
+    }
+
+    async fn promote(&self, id: &JobId) -> Result<Response, Failure> {
+        let survey = self.survey(id).await?;
+        if survey.job.estimate.realtime_ms.is_none() {
+            let message = "no realtime backend serves the job's model; add one to the catalogue";
+            return Err(Failure::new(FailureKind::Infeasible, "not_served", message));
+        }
+        if matches!(survey.phase(), Phase::Waiting | Phase::Running) {
+            let marked = self.app.store.create(&JobKeys::new(self.tenant, id).promote(), "").await;
+            marked.map_err(|error| trouble(error.into()))?;
+            self.look_soon(id).await?;
+        }
+        Ok(http::json(200, &self.view(&self.survey(id).await?).await?))
+    }
+
+    /// The marker first: a ring may be lost.
+    async fn look_soon(&self, id: &JobId) -> Result<(), Failure> {
+        let marked = self.app.store.create(&key::due(key::NOW, self.tenant, id), "").await;
+        marked.map_err(|error| trouble(error.into()))?;
+        self.app.jobs.ring(self.tenant, id, None).await;
+        Ok(())
+    }
+
+    /// Deletes an ended job's facts; one that is gone is gone already.
+    async fn erase(&self, id: &JobId) -> Result<Response, Failure> {
+        let survey = match self.survey(id).await {
+            Ok(survey) => Some(survey),
+            Err(failure) if failure.kind == FailureKind::NotFound => None,
+            Err(failure) => return Err(failure),
+        };
+        if survey.is_some_and(|survey| survey.phase() != Phase::Ended) {
+            let message = "the job has not ended; cancel it first";
+            return Err(Failure::new(FailureKind::Conflict, "job_not_ended", message));
+        }
+        self.app.jobs.erase(self.tenant, id).await.map_err(trouble)?;
+        Ok(http::json(200, &json!({ "id": id.as_str(), "object": "job", "deleted": true })))
+    }
+
+    /// The result of an ended job: of one request as the realtime lane would have answered it, of many
+    /// as lines.
+    async fn result(&self, id: &JobId) -> Result<Response, Failure> {
+        let survey = self.survey(id).await?;
+        if !survey.state.is_done() {
+            let message = "the job has not ended; ask again, or see its state for what it waits for";
+            let failure = Failure::new(FailureKind::Conflict, "job_not_finished", message);
+            return Err(failure.retry_after(ASK_AGAIN_MS));
+        }
+        let keys = JobKeys::new(self.tenant, id);
+        if let Kind::Request = survey.job.kind {
+            let chunk = self.app.store.get(&keys.chunk(0, 0)).await.map_err(|error| trouble(error.into()))?;
+            return single(&chunk.content);
+        }
+        let chunks: Vec<String> = (0..)
+            .zip(&survey.job.shards)
+            .flat_map(|(n, shard)| (0..shard.chunks(survey.job.chunk_lines)).map(move |c| (n, c)))
+            .map(|(shard, c)| keys.chunk(shard, c))
+            .collect();
+        let store = self.app.store.clone();
+        let parts = stream::iter(chunks).then(move |key| {
+            let store = store.clone();
+            async move { store.get(&key).await.map(|object| object.content) }
+        });
+        Ok(http::stream("application/jsonl", parts))
+    }
+
+    async fn logs(&self, id: &JobId) -> Result<Response, Failure> {
+        let survey = self.survey(id).await?;
+        let mut text = String::new();
+        let tried = self.app.jobs.newest_packs(&survey, LOGS_MAX).await.map_err(trouble)?;
+        for pack in tried {
+            let log = self.app.jobs.log_of(&pack, LOG_BYTES).await.map_err(trouble)?;
+            let log = log.map(|log| String::from_utf8_lossy(&log).into_owned());
+            text.push_str(&format!("== task {pack}\n"));
+            text.push_str(
+                log.as_deref().unwrap_or("(not there: the task has not begun, or its node is gone)\n"),
+            );
+        }
+        if text.is_empty() {
+            text.push_str("no task has run for this job yet\n");
+        }
+        let mut response = http::bytes(200, text.into());
+        http::set(&mut response, "content-type", "text/plain; charset=utf-8");
+        Ok(response)
+    }
+}
+
+/// The one answer of a job that was one request.
+fn single(chunk: &Bytes) -> Result<Response, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        response: Option<Answer<'a>>,
+        error: Option<line::ItemError>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Answer<'a> {
+        status_code: u16,
+        #[serde(borrow)]
+        body: &'a RawValue,
+    }
+    let read: Option<Line<'_>> = line::split(chunk).next().and_then(|line| serde_json::from_slice(line).ok());
+    match read {
+        Some(Line { response: Some(answer), .. }) => {
+            Ok(http::text_json(answer.status_code, answer.body.get().to_owned()))
+        }
+        Some(Line { error: Some(error), .. }) => {
+            Err(Failure::new(FailureKind::Gone, "no_result", format!("{}: {}", error.code, error.message)))
+        }
+        _ => Err(Failure::new(FailureKind::Bug, "unreadable_result", "the result cannot be read")),
+    }
+}
+
+fn page(request: &Request) -> Result<(usize, Option<JobId>), Failure> {
+    let (mut limit, mut after) = (PAGE, None);
+    for (name, value) in url::form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes())
+    {
+        match &*name {
+            "limit" => {
+                let given = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+                let message = format!("`limit` must be from 1 to {PAGE_MAX}");
+                limit = given.ok_or_else(|| Failure::invalid("limit", "invalid_value", message))?;
+            }
+            "after" => after = Some(JobId::parse(&value).ok_or_else(no_job)?),
+            _ => {}
+        }
+    }
+    Ok((limit, after))
+}
+
+/// The same for a job that is not there, one of another tenant, and what is no id at all.
+fn no_job() -> Failure {
+    Failure::new(FailureKind::NotFound, "job_not_found", "there is no such job; `GET /api/jobs` lists yours")
+}
+
+/// A dependency failed: nothing is lost, and waiting helps.
+pub fn trouble(trouble: Trouble) -> Failure {
+    tracing::warn!(error = %trouble, "a dependency of the deferred lane failed");
+    let message = "a service that the deferred lane needs did not answer; nothing is lost, try again";
+    Failure::new(FailureKind::Unavailable, "dependency_failed", message).retry_after(2_000)
 }

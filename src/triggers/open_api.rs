@@ -4,7 +4,10 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use utoipa::OpenApi;
-use wire::openai::{EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Model, ModelList};
+use wire::openai::{
+    EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList, FileObject, FileUpload, Model,
+    ModelList,
+};
 
 use super::health::Health;
 use crate::http::{self, Response};
@@ -18,13 +21,29 @@ use crate::http::{self, Response};
         paths::completions,
         paths::models,
         paths::model,
+        paths::upload_file,
+        paths::files,
+        paths::file,
+        paths::file_content,
+        paths::delete_file,
         paths::explain,
         paths::status,
         paths::replicas,
         paths::refresh,
         paths::health
     ),
-    components(schemas(EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Model, ModelList, Health))
+    components(schemas(
+        EmbeddingsRequest,
+        EmbeddingsResponse,
+        ErrorBody,
+        FileDeleted,
+        FileList,
+        FileObject,
+        FileUpload,
+        Model,
+        ModelList,
+        Health
+    ))
 )]
 struct Description;
 
@@ -39,7 +58,10 @@ pub fn answer() -> Response {
 /// One function a path: never called, only described.
 #[expect(dead_code, reason = "utoipa reads the attributes, nobody calls the functions")]
 mod paths {
-    use super::{EmbeddingsRequest, EmbeddingsResponse, ErrorBody, Health, Model, ModelList};
+    use super::{
+        EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList, FileObject, FileUpload,
+        Health, Model, ModelList,
+    };
 
     #[utoipa::path(post, path = "/api/v1/embeddings", request_body = EmbeddingsRequest,
         params(
@@ -73,6 +95,39 @@ mod paths {
     #[utoipa::path(get, path = "/api/v1/models/{id}", params(("id" = String, Path, description = "`/` as %2F")),
         responses((status = 200, body = Model), (status = 404, body = ErrorBody)))]
     fn model() {}
+
+    #[utoipa::path(post, path = "/api/v1/files",
+        request_body(content = FileUpload, content_type = "multipart/form-data"),
+        responses((status = 200, body = FileObject), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+            (status = 403, body = ErrorBody), (status = 413, body = ErrorBody), (status = 429, body = ErrorBody),
+            (status = 503, body = ErrorBody)))]
+    fn upload_file() {}
+
+    #[utoipa::path(get, path = "/api/v1/files",
+        params(
+            ("purpose" = Option<String>, Query, description = "batch or batch_output"),
+            ("limit" = Option<u32>, Query, description = "from 1 to 10,000; a page holds at most 1,000"),
+            ("after" = Option<String>, Query, description = "id of the file that the page follows"),
+            ("order" = Option<String>, Query, description = "asc or desc, by when they were uploaded"),
+        ),
+        responses((status = 200, body = FileList), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)))]
+    fn files() {}
+
+    #[utoipa::path(get, path = "/api/v1/files/{id}", params(("id" = String, Path)),
+        responses((status = 200, body = FileObject), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    fn file() {}
+
+    #[utoipa::path(get, path = "/api/v1/files/{id}/content",
+        params(("id" = String, Path), ("Range" = Option<String>, Header, description = "one range, RFC 9110")),
+        responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+            (status = 206, body = Vec<u8>, content_type = "application/octet-stream"),
+            (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 416, body = ErrorBody)))]
+    fn file_content() {}
+
+    #[utoipa::path(delete, path = "/api/v1/files/{id}", params(("id" = String, Path)),
+        responses((status = 200, body = FileDeleted), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+            (status = 404, body = ErrorBody)))]
+    fn delete_file() {}
 
     #[utoipa::path(post, path = "/api/explain", request_body(content = Object,
         description = "the request itself, with its own headers; or `{operation, body, headers}`"),

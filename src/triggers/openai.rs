@@ -1,6 +1,9 @@
-//! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists.
+//! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists;
+//! [`files`] takes uploads.
 
 pub mod controls;
+pub mod defer;
+pub mod files;
 pub mod infer;
 pub mod models;
 pub mod refuse;
@@ -27,6 +30,7 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
                 _ => Err(Failure::method("GET, HEAD")),
             };
         }
+        ["files", rest @ ..] => return files::answer(app, request, rest).await,
         _ => return Err(unsupported(&segments.join("/"))),
     };
     match request.method {
@@ -38,7 +42,7 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
 /// Never a made-up answer for what this version does not do.
 fn unsupported(path: &str) -> Failure {
     let message = format!(
-        "/v1/{path} is not served here; this version serves embeddings, chat/completions, completions and models"
+        "/v1/{path} is not served here; this version serves embeddings, chat/completions, completions, models and files"
     );
     Failure::new(Kind::NotFound, "unsupported_endpoint", message)
 }

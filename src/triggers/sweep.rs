@@ -1,16 +1,120 @@
-//! Function `Sweep`: the timer that would look at due jobs. This version makes no jobs, so nothing
-//! is ever due.
+//! Function `Sweep`: the one observer, every 30 s. It would finish every job by itself; the queue only
+//! makes it sooner. Two sweeps at once do no harm.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use facts::JobId;
+use facts::key;
+use futures_util::{StreamExt as _, stream};
 use wire::envelope::{Done, Envelope};
 
+use crate::act::jobs::Trouble;
+use crate::act::jobs::accept::minute;
+use crate::act::jobs::look::{Look, World};
+use crate::act::jobs::survey::Pass;
+use crate::act::merge::merge;
+use crate::app::App;
 use crate::failure::Failure;
 
-/// Does nothing, and says so.
+/// No new look begins after this; the next sweep goes on from the markers.
+const LOOKS_WITHIN: Duration = Duration::from_secs(14);
+/// Jobs looked at beside each other.
+const AT_ONCE: usize = 8;
+/// A marker whose job was never written is taken away after this.
+const ORPHAN_AFTER_MS: u64 = 600_000;
+
+/// Looks at what is due, sends what is ready, and merges what was seen.
 ///
 /// # Errors
-/// Never.
-pub async fn run(envelope: &Envelope) -> Result<Done, Failure> {
-    let past_due = envelope.timer("timer").is_some_and(|timer| timer.is_past_due);
-    tracing::debug!(past_due, "sweep: no jobs in this version");
-    super::done()
+/// 503 while there is no catalogue; the next tick tries again.
+pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
+    let began = Instant::now();
+    if envelope.timer("timer").is_some_and(|timer| timer.is_past_due) {
+        tracing::debug!("this sweep is late");
+    }
+    let catalogue = app.catalogue().await?;
+    let knobs = app.knobs.knobs();
+    let world = World { catalogue: &catalogue, knobs: &knobs };
+    let pass = Pass::of(world);
+
+    let looked = match due(app).await {
+        Ok(due) => look_at(app, world, &pass, due, began).await,
+        Err(error) => {
+            tracing::warn!(%error, "what is due cannot be listed; the next sweep tries again");
+            0
+        }
+    };
+    let mut sent = 0;
+    for pool in &catalogue.pools {
+        match app.jobs.dispatch(world, pool, None, &pass).await {
+            Ok(tasks) => sent += tasks,
+            Err(error) => tracing::warn!(%error, pool = pool.facts.name, "not dispatched; trying again"),
+        }
+    }
+    if let Err(error) = merge(&app.jobs, world, app.now()).await {
+        tracing::warn!(%error, "the view was not merged; decisions are made without it");
+    }
+    app.jobs.retire(&catalogue.pools).await;
+    Ok(Done { logs: vec![format!("{looked} jobs looked at, {sent} tasks added")] })
+}
+
+/// A job that is due, with all its markers up to now.
+struct Due {
+    tenant: String,
+    job: JobId,
+    markers: Vec<String>,
+    since_ms: u64,
+}
+
+async fn due(app: &App) -> Result<Vec<Due>, Trouble> {
+    let now = minute(app.now());
+    let mut found: BTreeMap<(String, JobId), Due> = BTreeMap::new();
+    for object in app.store.list(key::DUE).await? {
+        let Some((at, tenant, job)) = key::read_due(&object.key) else { continue };
+        // Sorted by minute: nothing after this is due.
+        if at > now {
+            break;
+        }
+        let due = found.entry((tenant.to_owned(), job.clone())).or_insert_with(|| Due {
+            tenant: tenant.to_owned(),
+            job,
+            markers: Vec::new(),
+            since_ms: object.modified_ms,
+        });
+        due.markers.push(object.key);
+    }
+    Ok(found.into_values().collect())
+}
+
+async fn look_at(app: &App, world: World<'_>, pass: &Pass, due: Vec<Due>, began: Instant) -> usize {
+    let looks: Vec<_> = due.iter().map(|due| look_unless_late(app, world, pass, due, began)).collect();
+    let looked: Vec<bool> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+    looked.into_iter().filter(|looked| *looked).count()
+}
+
+async fn look_unless_late(app: &App, world: World<'_>, pass: &Pass, due: &Due, began: Instant) -> bool {
+    let is_late = began.elapsed() > LOOKS_WITHIN;
+    if !is_late && let Err(error) = look(app, world, pass, due).await {
+        tracing::warn!(%error, job = %due.job, "the look broke off; the next sweep goes on");
+    }
+    !is_late
+}
+
+async fn look(app: &App, world: World<'_>, pass: &Pass, due: &Due) -> Result<(), Trouble> {
+    let jobs = &app.jobs;
+    // The hint of a worker goes before the facts are read: one that comes after is seen next time. An
+    // open job always has a marker beside it.
+    let hint = key::due(key::NOW, &due.tenant, &due.job);
+    app.store.delete(&hint).await?;
+    match jobs.look(world, &due.tenant, &due.job, pass).await? {
+        Look::Again(at) => jobs.mark(&due.tenant, &due.job, at, &due.markers).await,
+        Look::NoJob if jobs.age_ms(due.since_ms) < ORPHAN_AFTER_MS => Ok(()),
+        Look::NoJob | Look::Ended => {
+            for marker in &due.markers {
+                app.store.delete(marker).await?;
+            }
+            Ok(())
+        }
+    }
 }

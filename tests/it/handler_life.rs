@@ -109,7 +109,8 @@ async fn alone_it_drains_and_ends_with_zero() {
 
 #[test]
 fn it_ends_when_its_host_is_gone() {
-    // A shell plays the host: it starts the handler, says its pid, and is killed.
+    // Recorded as H.sigkill-host: the host cannot take its handler along. A shell plays the host: it
+    // starts the handler, says its pid, and is killed.
     let stage = Stage::new(&catalogue(&[]));
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = stage.command();
@@ -182,7 +183,10 @@ async fn telemetry_is_sent_and_a_dead_endpoint_hurts_nobody() {
         let stage = stage
             .with("APPLICATIONINSIGHTS_CONNECTION_STRING", format!("{key};IngestionEndpoint={endpoint}/"));
         let mut handler = stage.listen();
-        assert_eq!(handler.get("/api/v1/models", KEY).send().await.unwrap().status(), 200);
+        // The host begins a trace for each request and marks it as not sampled (recorded).
+        let trace = "00-b6a627c451d74ba95fb16416cd25b7cc-b374e9076e35142b-00";
+        let request = handler.get("/api/v1/models", KEY).header("traceparent", trace);
+        assert_eq!(request.send().await.unwrap().status(), 200);
         terminate(&handler.child);
         let ended = tokio::task::block_in_place(|| handler.child.wait().unwrap());
         assert_eq!(ended.code(), Some(0));

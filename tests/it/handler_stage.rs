@@ -50,6 +50,8 @@ pub struct Upstream {
 /// A request that reached the upstream.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// The method.
+    pub method: String,
     /// Path and query.
     pub path: String,
     /// Headers as text.
@@ -109,12 +111,13 @@ async fn play(
     script: Arc<Mutex<VecDeque<Step>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
 ) -> Result<hyper::Response<AnyBody>, std::io::Error> {
+    let method = request.method().to_string();
     let path = request.uri().to_string();
     let headers = request.headers().iter();
     let headers =
         headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    seen.lock().unwrap().push(Seen { path, headers, body });
+    seen.lock().unwrap().push(Seen { method, path, headers, body });
     let step = script.lock().unwrap().pop_front();
     let full = |text: String| Full::new(Bytes::from(text)).boxed();
     match step {

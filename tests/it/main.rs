@@ -1,6 +1,10 @@
 //! The one integration binary: house rules, the handler over real HTTP, and the whole stack.
 
+mod azure_batch_client;
+mod azure_batch_shapes;
+mod doorbell;
 mod handler_envelopes;
+mod handler_files;
 mod handler_input;
 mod handler_life;
 mod handler_realtime;

@@ -68,9 +68,9 @@ pub fn is_id(text: &str) -> bool {
     text.len() == ID_CHARS && text.bytes().all(|byte| ALPHABET.contains(&byte))
 }
 
-/// Whether a tenant's or pool's name may stand in a key: `[a-z0-9-]`, 1 to 64 of them.
+/// Whether a tenant's name or a pack's may stand in a key: 1 to 64 of letters, digits, `-` and `_`.
 pub fn is_name(text: &str) -> bool {
-    let safe = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=64).contains(&text.len()) && text.bytes().all(safe)
 }
 
@@ -105,7 +105,7 @@ mod tests {
         {
             assert!(JobId::parse(wrong).is_none(), "{wrong}");
         }
-        for wrong in ["", "a/b", "..", "Dev", &"a".repeat(65)] {
+        for wrong in ["", "a/b", "..", "a.b", &"a".repeat(65)] {
             assert!(!is_name(wrong), "{wrong}");
         }
     }

@@ -16,6 +16,8 @@ pub const DUE: &str = "due/";
 pub const NOW: u64 = 0;
 /// Markers: this job has shards to dispatch.
 pub const READY: &str = "ready/";
+/// Markers: this job ended so long ago that it may go on that day.
+pub const OLD: &str = "old/";
 /// Packs.
 pub const PACKS: &str = "packs/";
 /// Everything of tenants.
@@ -79,6 +81,21 @@ pub fn read_ready(key: &str) -> Option<(u64, &str, JobId)> {
     let minute = parts.next()?.parse().ok()?;
     let (tenant, job) = read_owner(parts.next()?)?;
     Some((minute, tenant, job))
+}
+
+/// Marker: this ended job may go on that Unix day.
+pub fn old(day: u64, tenant: &str, job: &JobId) -> String {
+    format!("{}{tenant}.{job}", old_of(day))
+}
+
+/// The [`old`] markers of one Unix day.
+pub fn old_of(day: u64) -> String {
+    format!("{OLD}{day:06}/")
+}
+
+/// Tenant and job of an [`old`] marker; none where the key is no such marker.
+pub fn read_old(key: &str) -> Option<(&str, JobId)> {
+    read_owner(key.strip_prefix(OLD)?.split_once('/')?.1)
 }
 
 fn read_owner(text: &str) -> Option<(&str, JobId)> {
@@ -163,6 +180,11 @@ impl JobKeys {
     /// Mark: an item is about to be run alone, after tries died in its chunk.
     pub fn trying(&self, line: u64, by: &str) -> String {
         format!("{}trying/{line:08}-{by}", self.folder)
+    }
+
+    /// Mark: its owner asked for the realtime lane.
+    pub fn promote(&self) -> String {
+        format!("{}promote", self.folder)
     }
 
     /// Asked to stop.

@@ -11,6 +11,7 @@
 //! - [`line`][]: an item going in and its result coming out
 //! - [`mod@fold`]: the state of a job, from a listing of its keys
 //! - [`store`]: the blob store behind one small client
+//! - [`view`]: what processes tell each other; the only state that is overwritten
 //! - [`fault`]: killing this process at a chosen write, for tests
 
 pub mod fault;
@@ -22,6 +23,7 @@ pub mod key;
 pub mod line;
 pub mod pack;
 pub mod store;
+pub mod view;
 
 pub use fold::{State, fold};
 pub use id::JobId;

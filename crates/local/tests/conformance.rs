@@ -1,5 +1,5 @@
 //! What a custom handler may rely on, asked of a running host over HTTP and its queues: the rows that
-//! need no control over the host's process (those stand in `host_process.rs`).
+//! need no control over the host's process (those stand in `host_recordings/process.rs`).
 //!
 //! By itself the suite runs the stand-in. To ask a real host:
 //! 1. `APP_ROOT=/some/folder cargo test --test conformance -- --ignored stage_the_app`

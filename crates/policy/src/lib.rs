@@ -1,7 +1,8 @@
 //! Every decision of Switchyard, as plain functions of (knobs, request, snapshot).
 //!
 //! Start at [`route`], which picks the lane of one request; [`admit`] says whether a tenant may
-//! ask at all; [`replicas`] how many realtime replicas a backend should have; [`breaker`] whether
+//! ask at all; [`shards`] how a job is cut, [`dispatch`] which of it goes to a pool now, [`rescue`]
+//! what is taken back to keep a deadline; [`replicas`] how many realtime replicas a backend should have; [`breaker`] whether
 //! a backend may be tried. A decision carries its [`reason`]s as data.
 //!
 //! Deliberately absent: a clock, I/O, logging, randomness, serialization, dependencies. The
@@ -9,13 +10,16 @@
 
 pub mod admit;
 pub mod breaker;
+pub mod dispatch;
 pub mod estimate;
 pub mod knobs;
 pub mod price;
 pub mod reason;
 pub mod replicas;
 pub mod request;
+pub mod rescue;
 pub mod route;
+pub mod shards;
 pub mod snapshot;
 pub mod units;
 

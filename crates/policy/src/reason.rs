@@ -122,6 +122,28 @@ codes! {
     ResidencyUnmet = "residency_unmet",
     /// Refused: the tenant's own limit.
     TenantLimit = "tenant_limit",
+    /// Job: its shards wait for a task to end.
+    WaitingForRoom = "waiting_for_room",
+    /// Job: too small for a task of its own, and nothing leaves with it yet.
+    WaitingForCompany = "waiting_for_company",
+    /// Job: its tasks are added and no node has a free slot.
+    WaitingForNode = "waiting_for_node",
+    /// Job: Azure Batch does not answer; nothing is lost.
+    BatchUnavailable = "batch_unavailable",
+    /// Job: computed in the pool.
+    Running = "running",
+    /// Job: taken to the realtime lane to keep its deadline.
+    Rescued = "rescued",
+    /// Job: its owner asked for the realtime lane.
+    Promoted = "promoted",
+    /// Job: every result exists; the summary is being written.
+    Finishing = "finishing",
+    /// Job: asked to stop; what is missing is being filled with errors.
+    Stopping = "stopping",
+    /// Job: its deadline passed before every result existed.
+    Expired = "expired",
+    /// Job: its shards failed too often.
+    TriesUsedUp = "tries_used_up",
     /// Replicas: as many as the work under way needs.
     Demand = "demand",
     /// Replicas: kept warm by a knob.

@@ -1,4 +1,9 @@
-//! The part of the OpenAI API that we speak: embeddings, models and errors.
+//! The part of the OpenAI API that we speak: embeddings, models, errors, and in modules of their own
+//! files.
+
+mod file;
+
+pub use file::{FileDeleted, FileList, FileObject, FileStatus, FileUpload};
 
 use std::borrow::Cow;
 

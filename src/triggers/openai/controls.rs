@@ -11,6 +11,8 @@ use crate::knobs::micro_usd;
 pub const HEADERS_WITHIN: Millis = Millis::from_secs(220);
 /// A deadline further away is a mistake.
 const DEADLINE_MAX: Millis = Millis::from_secs(30 * 86_400);
+/// Longest `Idempotency-Key`.
+const KEY_BYTES_MAX: usize = 255;
 /// Names that a request may use; any other `Switchyard-…` is a mistake worth telling.
 const KNOWN: &[&str] = &["switchyard-deadline", "switchyard-lane", "switchyard-max-cost"];
 
@@ -25,8 +27,10 @@ pub struct Controls {
     pub max_cost: Option<MicroUsd>,
     /// How the client can take its answer.
     pub answer: Answer,
-    /// Whether an `Idempotency-Key` was given.
-    pub keyed: bool,
+    /// `Idempotency-Key`.
+    pub key: Option<String>,
+    /// Whether `Prefer: respond-async` was given: then the answer says that it was heard.
+    pub prefers_later: bool,
 }
 
 /// Reads the controls of a request that arrived `now`.
@@ -65,7 +69,13 @@ pub fn read(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failure> {
     } else {
         Answer::Now { within: prefer.wait.unwrap_or(HEADERS_WITHIN).min(HEADERS_WITHIN) }
     };
-    Ok(Controls { deadline, lane, max_cost, answer, keyed: text(headers, "idempotency-key")?.is_some() })
+    let key = text(headers, "idempotency-key")?;
+    if key.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+        let what = format!("is empty or longer than {KEY_BYTES_MAX} bytes");
+        return Err(wrong("idempotency-key", &what, "a shorter key, as a UUID"));
+    }
+    let key = key.map(str::to_owned);
+    Ok(Controls { deadline, lane, max_cost, answer, key, prefers_later: prefer.later })
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Failure> {
@@ -206,7 +216,7 @@ mod tests {
             read_pairs(&[("Prefer", "wait=5"), ("Switchyard-Max-Cost", "0.25"), ("Idempotency-Key", "k")])
                 .unwrap();
         assert_eq!(soon.answer, Answer::Now { within: Millis(5_000) });
-        assert_eq!((soon.max_cost, soon.keyed), (Some(MicroUsd(250_000)), true));
+        assert_eq!((soon.max_cost, soon.key.as_deref()), (Some(MicroUsd(250_000)), Some("k")));
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use policy::admit::Ask;
 use policy::estimate::Choice;
-use policy::request::{Answer, Operation};
+use policy::request::{Answer, Lane, Operation};
 use policy::snapshot::{Attempt, Failure as TryFailure, Snapshot};
 use policy::units::Millis;
 use policy::{Decision, route, route::Verdict};
 use wire::catalogue::Permission;
 
 use super::controls::{self, Controls, HEADERS_WITHIN};
+use super::defer;
 use super::models::unknown;
 use super::refuse;
 use super::shape::{self, Shape};
@@ -44,10 +45,14 @@ pub async fn answer(app: &App, mut request: Request, operation: Operation) -> Re
         app.metrics.marked_repeat();
     }
     let wanted = wanted(model, operation, &shape, &controls, now);
+    let body_hash = defer::hash(operation, &body);
     let body = shape.named(&body, &model.spec.id);
     let work =
         Work { app, catalogue: &catalogue, model, wanted, controls, request: &request, caller: &caller };
-    Ok(work.run(body).await)
+    if let Some(known) = defer::made_before(&work, &body_hash).await? {
+        return Ok(known);
+    }
+    work.run(body, &body_hash).await
 }
 
 /// The model that a body names.
@@ -93,18 +98,25 @@ pub fn wanted(
 }
 
 /// Everything that one request is decided and carried out with.
-struct Work<'a> {
-    app: &'a App,
-    catalogue: &'a Catalogue,
-    model: &'a Model,
-    wanted: policy::Request,
-    controls: Controls,
-    request: &'a Request,
-    caller: &'a Caller,
+pub struct Work<'a> {
+    /// The process.
+    pub app: &'a App,
+    /// Models, backends, pools.
+    pub catalogue: &'a Catalogue,
+    /// The model.
+    pub model: &'a Model,
+    /// What policy looks at.
+    pub wanted: policy::Request,
+    /// What headers ask for.
+    pub controls: Controls,
+    /// The request.
+    pub request: &'a Request,
+    /// Who asks.
+    pub caller: &'a Caller,
 }
 
 impl Work<'_> {
-    async fn run(&self, body: Bytes) -> Response {
+    async fn run(&self, body: Bytes, body_hash: &str) -> Result<Response, Failure> {
         let mut tried = Vec::new();
         let mut admitted = false;
         for _ in 0..TRIES_MAX {
@@ -113,19 +125,22 @@ impl Work<'_> {
             self.record(&snapshot, &decision);
             let choice = match &decision.verdict {
                 Verdict::Realtime(choice) => choice,
-                Verdict::Deferred(_) => return no_deferred_lane(),
+                Verdict::Deferred(choice) => choice,
                 Verdict::Refuse(refusal) => {
                     self.note_turned_away(&decision);
-                    return refuse::answer(&decision, refusal);
+                    return Ok(refuse::answer(&decision, refusal));
                 }
             };
             if !admitted && let Err(limited) = self.admit(choice) {
-                return refuse::limited(&limited);
+                return Ok(refuse::limited(&limited));
             }
             admitted = true;
+            if choice.lane == Lane::Deferred {
+                return defer::accept(self, &decision, choice, &body, body_hash).await;
+            }
             match self.attempt(choice, body.clone(), tried.is_empty()).await {
-                Some(Outcome::Answered(response)) => return self.tell(response, &decision, choice),
-                Some(Outcome::Refused(response)) => return response,
+                Some(Outcome::Answered(response)) => return Ok(self.tell(response, &decision, choice)),
+                Some(Outcome::Refused(response)) => return Ok(response),
                 Some(Outcome::Failed(failure)) => {
                     tried.push(Attempt { backend: choice.place.clone(), failure });
                 }
@@ -134,7 +149,7 @@ impl Work<'_> {
             }
         }
         let message = "every try at a backend failed; try again";
-        http::failure(&Failure::new(Kind::Upstream, "backends_failed", message).retry_after(1_000))
+        Err(Failure::new(Kind::Upstream, "backends_failed", message).retry_after(1_000))
     }
 
     fn see(&self, tried: &[Attempt]) -> Snapshot {
@@ -209,16 +224,17 @@ impl Work<'_> {
         use policy::reason::Code;
         let code = decision.reasons.first().map(|reason| reason.code);
         if matches!(code, Some(Code::Overloaded | Code::Warming)) {
-            let realtime =
-                decision.choices.iter().filter(|choice| choice.lane == policy::request::Lane::Realtime);
+            let realtime = decision.choices.iter().filter(|choice| choice.lane == Lane::Realtime);
             realtime.for_each(|choice| self.app.metrics.backend(&choice.place).turn_away(self.app.now()));
         }
     }
 
     /// Says what was decided, and why, in headers.
-    fn tell(&self, mut response: Response, decision: &Decision, choice: &Choice) -> Response {
+    pub fn tell(&self, mut response: Response, decision: &Decision, choice: &Choice) -> Response {
         let codes: Vec<&str> = decision.reasons.iter().map(|reason| reason.code.as_str()).collect();
-        let prices = self.catalogue.backend(&choice.place).map_or("unknown", |backend| &backend.price_date);
+        let backend = self.catalogue.backend(&choice.place).map(|backend| &backend.price_date);
+        let pool = self.catalogue.pool(&choice.place).map(|pool| &pool.price_date);
+        let prices = backend.or(pool).map_or("unknown", String::as_str);
         let cost = choice.cost.usd();
         http::set(&mut response, "switchyard-lane", audit::lane(choice.lane));
         http::set(&mut response, "switchyard-reason", &codes.join(", "));
@@ -226,15 +242,9 @@ impl Work<'_> {
         let eta = format!("p50={};p95={}", choice.eta.p50.0, choice.eta.p95.0);
         http::set(&mut response, "switchyard-eta", &eta);
         response.headers_mut().insert("switchyard-model", self.model.label.clone());
-        if self.controls.keyed {
+        if self.controls.key.is_some() {
             http::set(&mut response, "switchyard-idempotency", "not-stored");
         }
         response
     }
-}
-
-fn no_deferred_lane() -> Response {
-    let message = "the deferred lane takes no work in this version; ask without Switchyard-Lane";
-    let failure = Failure::new(Kind::Unavailable, "deferred_unavailable", message).of("Switchyard-Lane");
-    http::failure(&Failure { vain: true, ..failure })
 }

@@ -44,6 +44,8 @@ pub struct Shape<'a> {
     pub tokens_out: Tokens,
     /// `service_tier`.
     pub tier: Tier,
+    /// Whether events are wanted instead of one answer.
+    pub stream: bool,
     dimensions: Option<u32>,
     longest_text_bytes: u64,
     longest_ids: u64,
@@ -93,7 +95,7 @@ pub fn read(operation: Operation, body: &[u8]) -> Result<Shape<'_>, Failure> {
         return Err(invalid("model", "is empty; give a model's id, `GET /v1/models` lists them"));
     }
     let tier = tier(field::<Text<'_>>("service_tier", top.service_tier, "must be text")?)?;
-    field::<bool>("stream", top.stream, "must be true or false")?;
+    let stream = field::<bool>("stream", top.stream, "must be true or false")?;
     let mut shape = Shape {
         model: model.0,
         model_raw,
@@ -101,6 +103,7 @@ pub fn read(operation: Operation, body: &[u8]) -> Result<Shape<'_>, Failure> {
         tokens_in: Tokens(0),
         tokens_out: Tokens(0),
         tier,
+        stream: stream.unwrap_or(false),
         dimensions: None,
         longest_text_bytes: 0,
         longest_ids: 0,

@@ -1,6 +1,7 @@
 //! `/admin`: what tools and people ask the host itself.
 
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::loopback::{Body, json as json_reply};
 pub(super) fn answer(router: &Router, method: &Method, path: &[String], body: &Bytes) -> Response<Body> {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match (method.as_str(), path.as_slice()) {
-        (_, ["host", "ping"]) => reply::status(StatusCode::OK),
+        (_, ["host", "ping"]) => ping(),
         ("GET", ["host", "status"]) => {
             json_reply(StatusCode::OK, &json!({ "id": "local", "state": "Running", "version": HOST_VERSION }))
         }
@@ -30,6 +31,14 @@ pub(super) fn answer(router: &Router, method: &Method, path: &[String], body: &B
         ("POST", ["functions", name]) => fire(router, name, body),
         _ => reply::status(StatusCode::NOT_FOUND),
     }
+}
+
+/// What load balancers ask; nothing on the way may answer in its place.
+fn ping() -> Response<Body> {
+    let mut answer = reply::status(StatusCode::OK);
+    answer.headers_mut().insert("cache-control", HeaderValue::from_static("no-store,no-cache"));
+    answer.headers_mut().insert("pragma", HeaderValue::from_static("no-cache"));
+    answer
 }
 
 fn described(function: &Function) -> Value {

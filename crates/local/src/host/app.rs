@@ -158,6 +158,15 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// The binding's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Output::Http { name } | Output::Queue { name, .. } => name,
+        }
+    }
+}
+
 impl Function {
     /// Whether it has an HTTP trigger and an HTTP output and nothing else: only such a function is
     /// proxied or forwarded.

@@ -1,10 +1,11 @@
 //! What clients meet: routes, keys, limits, and the way of a request to the handler.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -14,6 +15,7 @@ use tokio_util::task::task_tracker::{TaskTracker, TaskTrackerToken};
 use super::app::{App, AuthLevel, Function, Http, Trigger};
 use super::invocation::Invoker;
 use super::keys::KeyRing;
+use super::lent::Stream;
 use super::proxy::{self, RequestBody};
 use super::route::{Template, Values};
 use super::target::Target;
@@ -22,6 +24,9 @@ use crate::loopback::Body;
 
 /// The real host's own limit; `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it.
 pub(super) const BODY_BYTES_MAX: u64 = 104_857_600;
+
+/// Longer headers, all together, are refused (Kestrel's `MaxRequestHeadersTotalSize`).
+const HEADER_BYTES_MAX: usize = 32 * 1_024;
 
 /// Held while an invocation runs.
 struct Watch {
@@ -51,6 +56,9 @@ impl Router {
     /// Answers one request.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        if header_bytes(&parts) > HEADER_BYTES_MAX {
+            return reply::status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
         let target = Target::of(&parts.uri);
         let segments = target.segments();
         match segments.first().map(|first| first.to_lowercase()).as_deref() {
@@ -116,9 +124,9 @@ impl Router {
             return reply::status(StatusCode::UNAUTHORIZED);
         }
         let pure = function.is_pure_http();
-        if pure && (self.app.proxying || self.app.forwarding) {
+        if pure && self.app.proxying {
             let watch = self.watch();
-            let response = self.send_on(&parts, body).await;
+            let response = self.proxied(&parts, body).await;
             // The invocation lasts as long as its answer's body, so the body owns the watch.
             return response.map(|body| {
                 let owning = move |frame| {
@@ -128,12 +136,26 @@ impl Router {
                 body.map_frame(owning).boxed_unsync()
             });
         }
-        let _running = self.running.token();
+        if pure && self.app.forwarding {
+            return self.forwarded(parts, body).await;
+        }
         let chunked = proxy::is_chunked(&parts);
         let body = if chunked { Some(Bytes::new()) } else { read_whole(body, self.body_bytes_max).await };
         let Some(body) = body else { return reply::failed() };
         let envelope = http_envelope::envelope(&function, http, &parts, &values, &body);
-        self.by_envelope(&function, envelope).await
+        let router = self.clone();
+        self.to_its_end(async move { router.by_envelope(&function, envelope).await }).await
+    }
+
+    /// Runs an invocation to its end although its client leaves: only a proxied handler hears of that.
+    async fn to_its_end(
+        &self,
+        invocation: impl Future<Output = Response<Body>> + Send + 'static,
+    ) -> Response<Body> {
+        self.running.spawn(invocation).await.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "an invocation panicked");
+            reply::failed()
+        })
     }
 
     /// Counts an invocation as running, and tells the supervisor when it takes too long: the client
@@ -149,23 +171,28 @@ impl Router {
         Watch { _running: self.running.token(), _timer: timer }
     }
 
-    /// A pure HTTP function: proxied, or forwarded where the host only knows that.
-    async fn send_on(&self, parts: &Parts, body: Incoming) -> Response<Body> {
-        if self.app.proxying {
-            if proxy::wants_upgrade(parts) {
-                return reply::status(proxy::NO_UPGRADE);
-            }
-            let Some(body) = self.request_body(parts, body).await else { return reply::failed() };
-            return proxy::proxy(&self.invoker.link, parts, body, self.body_bytes_max).await;
+    /// A pure HTTP function, streamed.
+    async fn proxied(&self, parts: &Parts, body: Incoming) -> Response<Body> {
+        if proxy::wants_upgrade(parts) {
+            return reply::status(proxy::NO_UPGRADE);
         }
+        let Some(body) = self.request_body(parts, body).await else { return reply::failed() };
+        proxy::proxy(&self.invoker.link, parts, body).await
+    }
+
+    /// A pure HTTP function where the host knows no proxying.
+    async fn forwarded(self: &Arc<Self>, parts: Parts, body: Incoming) -> Response<Body> {
         // A chunked body never reaches a forwarded handler: the client gets 500.
-        if proxy::is_chunked(parts) {
+        if proxy::is_chunked(&parts) {
             return reply::failed();
         }
-        match read_whole(body, self.body_bytes_max).await {
-            Some(body) => forward::forward(&self.invoker.link, parts, body).await,
-            None => reply::failed(),
-        }
+        let Some(body) = read_whole(body, self.body_bytes_max).await else { return reply::failed() };
+        let router = self.clone();
+        let invocation = async move {
+            let _watch = router.watch();
+            forward::forward(&router.invoker.link, &parts, body).await
+        };
+        self.to_its_end(invocation).await
     }
 
     async fn by_envelope(
@@ -190,7 +217,7 @@ impl Router {
     /// A body with Content-Length is read whole before the handler sees a byte.
     async fn request_body(&self, parts: &Parts, body: Incoming) -> Option<RequestBody> {
         if proxy::is_chunked(parts) {
-            return Some(RequestBody::Chunked(Some(body)));
+            return Some(RequestBody::Chunked(Stream::new(body, self.body_bytes_max)));
         }
         let bytes = read_whole(body, self.body_bytes_max).await?;
         let nothing_sent = bytes.is_empty() && !matches!(parts.method, Method::PUT | Method::PATCH);
@@ -198,8 +225,16 @@ impl Router {
     }
 }
 
-/// The whole body, unless it is longer than `limit` or breaks off.
+/// The length of the headers as they came: a colon, a blank and a line end for each.
+fn header_bytes(parts: &Parts) -> usize {
+    parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// The whole body, unless it is longer than `limit`, by its own word already, or breaks off.
 async fn read_whole(body: Incoming, limit: u64) -> Option<Bytes> {
+    if body.size_hint().lower() > limit {
+        return None;
+    }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     Some(Limited::new(body, limit).collect().await.ok()?.to_bytes())
 }

@@ -129,7 +129,7 @@ pub(super) fn response(function: &Function, answer: &Answer) -> Option<Response<
     if answer.outputs.is_none() && answer.return_value.is_none() {
         return Some(reply::status(StatusCode::NO_CONTENT));
     }
-    match answer.output(name) {
+    match answer.output(function, name) {
         Some(Value::Object(res)) => Some(shaped(res)),
         Some(Value::String(text)) if name == "$return" => Some(plain(text.clone())),
         // A text that holds a JSON object works as that object.

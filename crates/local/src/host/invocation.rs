@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
 use super::app::{Function, MessageEncoding, Output};
-use super::link::{HOST_VERSION, Link};
+use super::link::{BodyError, HOST_VERSION, Link};
 use super::storage::Storage;
 use super::{identity, outputs};
 
@@ -62,12 +62,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What was answered for a binding.
-    pub fn output(&self, name: &str) -> Option<&Value> {
+    /// What was answered for a binding of `function`. A `ReturnValue` that no binding takes, and that
+    /// is an object, stands in the place of the outputs.
+    pub fn output(&self, function: &Function, name: &str) -> Option<&Value> {
+        let taken = function.outputs.iter().any(|output| output.name() == "$return");
         match (&self.return_value, name) {
             (Some(value), "$return") => Some(value),
-            (Some(Value::Object(outputs)), _) => outputs.get(name),
             (_, "$return") => None,
+            (Some(Value::Object(outputs)), _) if !taken => outputs.get(name),
             _ => self.outputs.as_ref()?.get(name),
         }
     }
@@ -129,7 +131,7 @@ impl Invoker {
         let body = serde_json::json!({ "Data": envelope.data, "Metadata": envelope.metadata });
         // A stream has no length, so it is sent chunked: the real host sends envelopes that way.
         let text = Bytes::from(body.to_string());
-        let stream = futures_util::stream::once(async move { Ok::<_, hyper::Error>(Frame::data(text)) });
+        let stream = futures_util::stream::once(async move { Ok::<_, BodyError>(Frame::data(text)) });
         Request::builder()
             .method(Method::POST)
             .uri(format!("http://127.0.0.1:{}/{}", self.link.port, function.name))
@@ -145,7 +147,7 @@ impl Invoker {
     pub(super) async fn write_queues(&self, function: &Function, answer: &Answer) -> Result<(), String> {
         for output in &function.outputs {
             let Output::Queue { name, queue_name, connection, binary } = output else { continue };
-            let Some(value) = answer.output(name) else { continue };
+            let Some(value) = answer.output(function, name) else { continue };
             for message in outputs::messages(value, *binary)? {
                 self.storage.put(connection.as_deref(), queue_name, &message, self.encoding).await?;
             }

@@ -6,19 +6,26 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::{Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::{mpsc, watch};
 
+use super::identity;
 use super::process::Phase;
 
+/// Why a body that the host sends breaks off.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What the host sends.
-pub(super) type Outgoing = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(super) type Outgoing = UnsyncBoxBody<Bytes, BodyError>;
 
 /// The version that the recordings were made with; sent to handlers, who may log it.
 pub(super) const HOST_VERSION: &str = "4.1037.0.0";
+/// Where W3C Trace Context has a request's place in its trace.
+const TRACEPARENT: &str = "traceparent";
 
 /// The way to the handler. Clones share it.
 #[derive(Clone)]
@@ -28,6 +35,7 @@ pub(super) struct Link {
     patience: Duration,
     client: Client<HttpConnector, Outgoing>,
     timeouts: mpsc::Sender<()>,
+    traced: bool,
 }
 
 /// The handler ended with exit code 0, or did not become ready within four start attempts.
@@ -37,16 +45,18 @@ pub(super) struct Gone;
 
 impl Link {
     /// `initialization_timeout` as host.json has it: invocations wait for four start attempts.
+    /// `traced`: telemetry of the host's own is configured.
     pub(super) fn new(
         port: u16,
         phase: watch::Receiver<Phase>,
         initialization_timeout: Duration,
         timeouts: mpsc::Sender<()>,
+        traced: bool,
     ) -> Link {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Link { port, phase, patience: initialization_timeout * 4, client, timeouts }
+        Link { port, phase, patience: initialization_timeout * 4, client, timeouts, traced }
     }
 
     /// Waits until the handler answers.
@@ -59,11 +69,15 @@ impl Link {
         }
     }
 
-    /// Sends one request; never repeated here.
+    /// Sends one request; never repeated here. Under telemetry it has a trace, the client's or a new one.
     pub(super) async fn send(
         &self,
-        request: Request<Outgoing>,
+        mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+        if self.traced && !request.headers().contains_key(TRACEPARENT) {
+            let parent = HeaderValue::try_from(identity::traceparent()).expect("hexadecimal is ASCII");
+            request.headers_mut().insert(TRACEPARENT, parent);
+        }
         self.client.request(request).await
     }
 

@@ -2,8 +2,9 @@
 //! folder, in any language, and knows nothing of Switchyard.
 //!
 //! [`run`] is the whole of it. [`app`] reads the folder, `process` keeps the handler running, `http`
-//! answers clients (`proxy`, `forward`, `http_envelope` are the three ways to the handler), [`queue`]
-//! and [`timer`] invoke by envelope ([`invocation`]). Judged by recordings of the real host.
+//! answers clients (`proxy`, `forward`, `http_envelope` are the three ways to the handler; `lent` is a
+//! body that flows), [`queue`] and [`timer`] invoke by envelope ([`invocation`]). Judged by recordings
+//! of the real host.
 
 mod admin;
 pub mod app;
@@ -14,6 +15,7 @@ mod http_envelope;
 mod identity;
 pub mod invocation;
 pub mod keys;
+mod lent;
 mod link;
 pub mod outputs;
 mod process;
@@ -49,6 +51,9 @@ use crate::loopback;
 /// How long running invocations may take once the host is asked to stop. The real host waits for
 /// them without a bound that anybody found; somebody waits for this one's prompt.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// App settings that configure telemetry of the host's own.
+const TELEMETRY: [&str; 2] = ["APPLICATIONINSIGHTS_CONNECTION_STRING", "APPINSIGHTS_INSTRUMENTATIONKEY"];
 
 /// What to run and how.
 pub struct Options {
@@ -139,7 +144,8 @@ pub async fn run_app(
     let (phase, watched) = watch::channel(Phase::Starting);
     // Two are enough to end the host.
     let (timed_out, timeouts) = mpsc::channel(2);
-    let link = Link::new(port, watched, app.initialization_timeout, timed_out);
+    let traced = options.settings.iter().any(|(name, _)| TELEMETRY.contains(&name.as_str()));
+    let link = Link::new(port, watched, app.initialization_timeout, timed_out, traced);
     let router = Arc::new(router(&app, &options, link)?);
     let serving = router.clone();
     let server = loopback::Server::start(options.listener, move |request| serving.clone().answer(request))?;

@@ -20,6 +20,8 @@ use crate::children;
 
 /// Between connection attempts while the handler does not listen yet (recorded: 25-30 ms).
 const PROBE_PAUSE: Duration = Duration::from_millis(25);
+/// Times that a probe is sent when its connection closes without an answer (recorded: `probe-close`).
+const PROBE_SENDS: usize = 4;
 /// The error that ends the host (`HttpFunctionInvocationDispatcher`).
 const ERRORS_MAX: usize = 3;
 /// Errors further apart than this do not add up.
@@ -169,16 +171,29 @@ pub(super) async fn probe(port: u16, limit: Duration) -> bool {
     let attempts = limit.as_millis() / PROBE_PAUSE.as_millis();
     for _ in 0..attempts.max(1) {
         match TcpStream::connect(("127.0.0.1", port)).await {
-            Ok(mut stream) => {
-                let request = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
-                let _ = stream.write_all(request.as_bytes()).await;
-                let _ = stream.read(&mut [0; 64]).await;
+            Ok(stream) => {
+                ask(stream, port).await;
                 return true;
             }
             Err(_) => tokio::time::sleep(PROBE_PAUSE).await,
         }
     }
     false
+}
+
+/// Asks `GET /` until something is answered; a connection that closes at once is tried anew some times.
+async fn ask(stream: TcpStream, port: u16) {
+    let request = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    let mut connected = Some(stream);
+    for sent in 1..=PROBE_SENDS {
+        let Some(mut stream) = connected.take() else { return };
+        let _ = stream.write_all(request.as_bytes()).await;
+        let answered = stream.read(&mut [0; 64]).await.is_ok_and(|count| count > 0);
+        if answered || sent == PROBE_SENDS {
+            return;
+        }
+        connected = TcpStream::connect(("127.0.0.1", port)).await.ok();
+    }
 }
 
 async fn relay_output(output: impl AsyncRead + Unpin) {
@@ -212,15 +227,16 @@ async fn relay_errors(errors: impl AsyncRead + Unpin) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use tokio::net::TcpSocket;
+
     use super::*;
 
     /// What somebody on the port does with a connection, by the recorded `probe-` case that it stands for.
     const ANSWERS: &[(&str, &[u8])] = &[
         ("probe-404", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
         ("probe-500", b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"),
-        ("probe-302", b"HTTP/1.1 302 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"),
         ("probe-garbage", b"what?"),
-        ("probe-close", b""),
     ];
 
     #[tokio::test]
@@ -241,8 +257,75 @@ mod tests {
         }
     }
 
+    /// A port that refuses connections until somebody listens on it.
+    fn bound() -> (TcpSocket, u16) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let port = socket.local_addr().expect("bound").port();
+        (socket, port)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_listener_is_found_at_once() {
+        // Recorded as probe-late-listener, and as A.probe.get of the whole host.
+        for late in [Duration::from_millis(1_500), Duration::from_millis(400)] {
+            let (socket, port) = bound();
+            let began = Instant::now();
+            let somebody = async {
+                tokio::time::sleep(late).await;
+                let listener = socket.listen(8).expect("the port is ours");
+                let (mut stream, _) = listener.accept().await.expect("the probe connects");
+                let count = stream.read(&mut [0; 256]).await.expect("the probe asks");
+                stream.write_all(b"HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n").await.expect("it reads");
+                count
+            };
+            let (ready, count) = tokio::join!(probe(port, Duration::from_secs(30)), somebody);
+            assert!(ready && count > 0);
+            let after = began.elapsed() - late;
+            assert!(after <= PROBE_PAUSE + Duration::from_millis(2), "found {after:?} after it listened");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_is_waited_for() {
+        // Recorded as probe-slow-answer: one request, ready after the 2.5 s that the answer took.
+        let (socket, port) = bound();
+        let listener = socket.listen(8).expect("the port is ours");
+        let slow = Duration::from_millis(2_500);
+        let somebody = async {
+            let (mut stream, _) = listener.accept().await.expect("the probe connects");
+            tokio::time::sleep(slow).await;
+            stream.write_all(b"HTTP/1.1 200 late\r\nContent-Length: 0\r\n\r\n").await.expect("it reads");
+            listener
+        };
+        let began = Instant::now();
+        let (ready, listener) = tokio::join!(probe(port, Duration::from_secs(30)), somebody);
+        assert!(ready && began.elapsed() >= slow);
+        assert!(listener.accept().now_or_never().is_none(), "it was not asked again");
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_is_tried_four_times() {
+        // Recorded as probe-close: four requests, and then it counts as ready.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("a bound port").port();
+        let mut requests = 0;
+        let somebody = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("the probe connects");
+                requests += usize::from(stream.read(&mut [0; 256]).await.is_ok_and(|count| count > 0));
+            }
+        };
+        tokio::select! {
+            ready = probe(port, Duration::from_secs(30)) => assert!(ready),
+            () = somebody => {}
+        }
+        assert_eq!(requests, 4);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn nobody_is_given_up_after_the_limit() {
+        // Recorded as H.neverlisten.30s: an attempt lasts 30 s, the default.
         let port = crate::loopback::any_port().expect("a port").local_addr().expect("bound").port();
         let began = Instant::now();
         assert!(!probe(port, Duration::from_secs(30)).await);

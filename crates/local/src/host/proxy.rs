@@ -10,6 +10,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
+use super::lent::Stream;
 use super::link::{HOST_VERSION, Link, Outgoing, whole};
 use super::target::Target;
 use super::{identity, reply};
@@ -41,11 +42,13 @@ pub(super) enum RequestBody {
     /// With Content-Length: the host reads it whole first.
     Whole(Bytes),
     /// Chunked: it flows.
-    Chunked(Option<Incoming>),
+    Chunked(Stream),
+    /// An earlier try may have sent it, and it is not sent twice.
+    Spent,
 }
 
 /// Sends the request on and gives the answer; any failure before the answer is a 500.
-pub(super) async fn proxy(link: &Link, parts: &Parts, mut body: RequestBody, limit: u64) -> Response<Body> {
+pub(super) async fn proxy(link: &Link, parts: &Parts, mut body: RequestBody) -> Response<Body> {
     if !ascii(&parts.headers) || link.ready().await.is_err() {
         return reply::failed();
     }
@@ -57,7 +60,7 @@ pub(super) async fn proxy(link: &Link, parts: &Parts, mut body: RequestBody, lim
             _ => 1,
         };
         for _ in 0..sends {
-            let Some(outgoing) = take(&mut body, limit) else { break };
+            let Some(outgoing) = outgoing(&body) else { break };
             let mut request = Request::new(outgoing);
             *request.method_mut() = parts.method.clone();
             *request.headers_mut() = headers.clone();
@@ -68,11 +71,11 @@ pub(super) async fn proxy(link: &Link, parts: &Parts, mut body: RequestBody, lim
                 Ok(Ok(response)) => return incoming(response).await,
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "failed to proxy a request");
-                    if !error.is_connect() {
-                        // It may have been read: a body is not sent twice.
-                        body = spent(body);
-                    } else {
+                    if error.is_connect() {
                         break;
+                    }
+                    if !matches!(body, RequestBody::None) {
+                        body = RequestBody::Spent;
                     }
                 }
                 Err(_) => return reply::failed(),
@@ -85,32 +88,14 @@ pub(super) async fn proxy(link: &Link, parts: &Parts, mut body: RequestBody, lim
     reply::failed()
 }
 
-fn take(body: &mut RequestBody, limit: u64) -> Option<Outgoing> {
+/// The body of the next try.
+fn outgoing(body: &RequestBody) -> Option<Outgoing> {
     match body {
         RequestBody::None => Some(whole(Bytes::new())),
         RequestBody::Whole(bytes) => Some(whole(bytes.clone())),
-        RequestBody::Chunked(stream) => stream.take().map(|body| limited(body, limit)),
+        RequestBody::Chunked(stream) => stream.lend(),
+        RequestBody::Spent => None,
     }
-}
-
-/// What is left to send after a try that may have been read.
-fn spent(body: RequestBody) -> RequestBody {
-    match body {
-        RequestBody::None => RequestBody::None,
-        RequestBody::Whole(_) | RequestBody::Chunked(_) => RequestBody::Chunked(None),
-    }
-}
-
-/// A chunked body beyond the limit breaks off at the handler.
-fn limited(body: Incoming, limit: u64) -> Outgoing {
-    let mut left = limit;
-    let frames = body.into_data_stream().take_while(move |part| {
-        let length = part.as_ref().map_or(0, |part| part.len() as u64);
-        let fits = length <= left;
-        left = left.saturating_sub(length);
-        std::future::ready(fits)
-    });
-    StreamBody::new(frames.map(|part| part.map(Frame::data))).boxed_unsync()
 }
 
 fn outgoing_headers(parts: &Parts) -> HeaderMap {
@@ -187,9 +172,11 @@ async fn incoming(response: Response<Incoming>) -> Response<Body> {
     Response::from_parts(head, StreamBody::new(frames).boxed_unsync())
 }
 
-/// Whether the client switches protocols, which is out of this stand-in's reach.
+/// Whether the client asks for a WebSocket, which is out of this stand-in's reach. Other protocols
+/// (`h2c`, which some clients offer with every request) are no more than a hint, and are not passed on.
 pub(super) fn wants_upgrade(parts: &Parts) -> bool {
-    parts.headers.contains_key("upgrade")
+    let upgrade = parts.headers.get("upgrade");
+    upgrade.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// What a request's method and headers say of its body.

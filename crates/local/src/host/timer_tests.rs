@@ -56,6 +56,7 @@ fn times(fired: &[(u64, Value)]) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn it_fires_when_due_and_says_what_came_before() {
+    // Every run fails: none is repeated, and the status goes on (recorded as F.failing).
     let fired =
         fire(&function("0 */5 * * * *", true, false), &Monitor::in_memory(), START_MS, (2, Duration::ZERO))
             .await;
@@ -76,6 +77,7 @@ async fn it_fires_when_due_and_says_what_came_before() {
 
 #[tokio::test(start_paused = true)]
 async fn runs_longer_than_the_period_follow_each_other_without_overlap() {
+    // Recorded as F.overlap, which began at another second: 6 s apart, with a period of 4 s.
     let slow = (4, Duration::from_secs(6));
     let fired = fire(&function("*/4 * * * * *", true, false), &Monitor::in_memory(), START_MS, slow).await;
     assert_eq!(times(&fired), [3, 9, 15, 21]);

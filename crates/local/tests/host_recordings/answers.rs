@@ -5,8 +5,9 @@ use hyper::Response;
 use local::host::invocation::read_answer;
 use serde_json::Value;
 
+use crate::assert_all;
+use crate::cases::PARTS;
 use crate::raw::Message;
-use crate::{assert_all, family};
 
 fn check(case: &Value) -> Result<(), String> {
     let text = case["answered"].as_str().unwrap_or_default();
@@ -29,18 +30,6 @@ fn check(case: &Value) -> Result<(), String> {
 
 #[test]
 fn answers_mean_what_they_mean_to_the_real_host() {
-    let follow = "redirects are followed only where forwarding is off";
-    let lenient = "Newtonsoft's leniency; answers of ours are strict JSON";
-    let broken = "no answer at all; the `-die-` cases have broken connections";
-    let left_out = [
-        ("env-302", follow),
-        ("env-307", follow),
-        ("env-comment", lenient),
-        ("env-single-quotes", lenient),
-        ("env-charset-bad", lenient),
-        ("env-drop-before-answer", broken),
-        ("env-drop-mid-head", broken),
-        ("env-garbage", broken),
-    ];
-    assert_all(family("env-", &left_out).into_iter().map(|(id, case)| (id, check(&case))).collect());
+    let cases = PARTS.replayed_by("answers::answers_mean_what_they_mean_to_the_real_host");
+    assert_all(cases.into_iter().map(|(id, case)| (id, check(&case))).collect());
 }

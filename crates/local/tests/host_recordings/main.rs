@@ -2,38 +2,23 @@
 //! handler receives, what the client gets, how the invocation ends. Ids, ports, times, `Date`,
 //! `Server`, the wording of errors, header order and framing are not compared.
 //!
-//! Every case is run or stands in a list with the reason why not.
+//! `cases` says of every case which test replays it, or why none does. `requests` (proxying,
+//! forwarding, envelopes) and `whole` send a client's bytes; `streams` tells when bytes flow and
+//! who hears of whose end; `answers` and `outputs` read a handler's answer; `queue`, `timers` and
+//! `admin` fire functions; `process` has real handler processes, on the `rig`.
 
+mod admin;
 mod answers;
+mod cases;
 mod outputs;
+mod process;
+mod queue;
 mod raw;
 mod requests;
+mod rig;
+mod streams;
+mod timers;
 mod whole;
-
-use std::path::Path;
-
-use serde_json::Value;
-
-/// The recordings of one file.
-fn recordings(file: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/wire").join(file);
-    let text = std::fs::read_to_string(path).expect("the recordings are in the repository");
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("a recording is one JSON object a line"))
-        .collect()
-}
-
-/// The cases of host-parts.jsonl whose id starts with `family`, without those that are left out.
-/// Fails when the list of those names a case that does not exist.
-fn family(family: &str, left_out: &[(&str, &str)]) -> Vec<(String, Value)> {
-    let rows = recordings("host-parts.jsonl").into_iter();
-    let named = rows.map(|row| (row["id"].as_str().expect("every case has an id").to_owned(), row));
-    let cases: Vec<(String, Value)> = named.filter(|(id, _)| id.starts_with(family)).collect();
-    for (id, reason) in left_out {
-        assert!(cases.iter().any(|(known, _)| known == id), "{id} ({reason}) is not a case");
-    }
-    cases.into_iter().filter(|(id, _)| !left_out.iter().any(|(out, _)| out == id)).collect()
-}
 
 /// Runs a check over cases and tells all that failed at once.
 fn assert_all(cases: Vec<(String, Result<(), String>)>) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How long a silent peer is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,15 +95,30 @@ impl Drop for Script {
 pub(crate) enum Then {
     KeepOpen,
     Close,
+    /// Answers the first request of a connection, and closes when it has read the second.
+    CloseSecond,
 }
 
 impl Script {
     pub(crate) async fn start(answer: Vec<u8>, then: Then) -> Script {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("a bound port").port();
+        Script::late(answer, then, Duration::ZERO).await
+    }
+
+    /// One that refuses connections at first.
+    pub(crate) async fn late(answer: Vec<u8>, then: Then, after: Duration) -> Script {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let port = socket.local_addr().expect("a bound port").port();
+        let listen = |socket: TcpSocket| socket.listen(1024).expect("the port is ours");
+        let (now, later) = match after.is_zero() {
+            true => (Some(listen(socket)), None),
+            false => (None, Some(socket)),
+        };
         let received = Arc::new(Mutex::new(Vec::new()));
         let kept = received.clone();
         let task = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let listener = now.or_else(|| later.map(listen)).expect("one of the two");
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(serve(stream, answer.clone(), then, kept.clone()));
@@ -111,9 +126,7 @@ impl Script {
         });
         Script { port, received, task }
     }
-}
 
-impl Script {
     /// A port that nobody listens on.
     pub(crate) fn absent() -> Script {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -123,8 +136,12 @@ impl Script {
 }
 
 async fn serve(mut stream: TcpStream, answer: Vec<u8>, then: Then, received: Arc<Mutex<Vec<Vec<u8>>>>) {
+    let mut first = true;
     while let Some(request) = read_request(&mut stream).await {
         received.lock().expect("not poisoned").push(request);
+        if then == Then::CloseSecond && !std::mem::take(&mut first) {
+            return;
+        }
         if stream.write_all(&answer).await.is_err() || then == Then::Close {
             let _ = stream.shutdown().await;
             return;
@@ -132,7 +149,7 @@ async fn serve(mut stream: TcpStream, answer: Vec<u8>, then: Then, received: Arc
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 65_536];
     loop {
@@ -147,6 +164,11 @@ async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
 /// Sends raw bytes and reads one answer, or what came before the connection broke.
 pub(crate) async fn ask(port: u16, request: &[u8], head_only: bool) -> Vec<u8> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the host listens");
+    ask_on(&mut stream, request, head_only).await
+}
+
+/// As [`ask`], on a connection that may be used again.
+pub(crate) async fn ask_on(stream: &mut TcpStream, request: &[u8], head_only: bool) -> Vec<u8> {
     stream.write_all(request).await.expect("the host reads");
     let (mut bytes, mut buffer) = (Vec::new(), [0; 65_536]);
     loop {

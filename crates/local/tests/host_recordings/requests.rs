@@ -9,8 +9,9 @@ use local::host::{self, Handler, Keys, Options};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::assert_all;
+use crate::cases::PARTS;
 use crate::raw::{Message, Script, Then, ask};
-use crate::{assert_all, family};
 
 /// Differ from case to case and from run to run.
 const NOT_COMPARED: [&str; 6] =
@@ -53,18 +54,19 @@ pub(crate) fn app(proxying: bool, forwarding: bool, output: &str) -> App {
 }
 
 /// A running host before a handler on `port`; dropping the sender stops it.
-pub(crate) fn start(app: App, port: u16, keys: Keys) -> (u16, oneshot::Sender<()>) {
+pub(crate) fn start(app: App, port: u16, adjust: impl FnOnce(&mut Options)) -> (u16, oneshot::Sender<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let host_port = listener.local_addr().expect("a bound port").port();
     let (stop, stopped) = oneshot::channel::<()>();
-    let options = Options {
+    let mut options = Options {
         app_root: PathBuf::new(),
         listener,
         storage: None,
-        keys,
+        keys: Keys::Off,
         settings: Vec::new(),
         clock: clock::Clock::REAL,
     };
+    adjust(&mut options);
     tokio::spawn(host::run_app(app, options, Handler::At(port), async {
         let _ = stopped.await;
     }));
@@ -104,14 +106,25 @@ fn script(case: &Value) -> Result<Option<(Vec<u8>, Then)>, String> {
     }
 }
 
-async fn check(mode: &str, case: &Value) -> Result<(), String> {
-    let script = match script(case)? {
-        Some((answer, then)) => Script::start(answer, then).await,
-        None => Script::absent(),
+/// What a handler answers that comes late.
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
+
+/// When the handler of a case begins to listen, if it does so late.
+fn late(case: &Value) -> Option<Duration> {
+    let text = case["answered"].as_str()?.strip_prefix("handler listens after ")?;
+    text.strip_suffix(" ms")?.parse().ok().map(Duration::from_millis)
+}
+
+async fn check(id: &str, case: &Value) -> Result<(), String> {
+    let script = match (late(case), script(case)) {
+        (Some(after), _) => Script::late(OK.into(), Then::KeepOpen, after).await,
+        (None, Ok(Some((answer, then)))) => Script::start(answer, then).await,
+        (None, Ok(None)) => Script::absent(),
+        (None, Err(why)) => return Err(why),
     };
-    let output =
-        if case["id"].as_str().is_some_and(|id| id.contains("$-return")) { "$return" } else { "res" };
-    let (port, _stop) = start(app(mode == "proxy", mode != "envelope", output), script.port, Keys::Off);
+    let output = if id.contains("$-return") { "$return" } else { "res" };
+    let (proxying, forwarding) = (id.starts_with("proxy"), id.starts_with("forward"));
+    let (port, _stop) = start(app(proxying, forwarding, output), script.port, |_| {});
     let stimulus = case["stimulus"].as_str().expect("a stimulus is text");
     let got = ask(port, stimulus.as_bytes(), stimulus.starts_with("HEAD ")).await;
 
@@ -132,7 +145,7 @@ async fn check(mode: &str, case: &Value) -> Result<(), String> {
     same_answer(&got, &theirs)
 }
 
-fn same_request(ours: &[u8], theirs: &str, port: u16) -> Result<(), String> {
+pub(crate) fn same_request(ours: &[u8], theirs: &str, port: u16) -> Result<(), String> {
     let theirs = theirs.replace("HANDLERPORT", &port.to_string());
     let ours = Message::parse(ours).ok_or("the handler got no whole request")?;
     let theirs = Message::parse(theirs.as_bytes()).ok_or("the recording holds no whole request")?;
@@ -208,86 +221,31 @@ fn masked(mut envelope: Value) -> Value {
     envelope
 }
 
-async fn check_family(mode: &str, left_out: &[(&str, &str)]) {
-    let cases = family(&format!("{mode}-"), left_out).into_iter().map(|(id, case)| async move {
-        let result = tokio::time::timeout(Duration::from_secs(30), check(mode, &case)).await;
+async fn check_all(test: &str) {
+    let cases = PARTS.replayed_by(test).into_iter().map(|(id, case)| async move {
+        let result = tokio::time::timeout(Duration::from_secs(30), check(&id, &case)).await;
         (id, result.unwrap_or_else(|_| Err("no end within 30 s".into())))
     });
     assert_all(futures_util::future::join_all(cases).await);
 }
 
-const LISTENER: &str = "the host's own telemetry is configured, which makes a traceparent";
-const TIMING: &str =
-    "tells when bytes flow; tests/it/under_host.rs has streams, disconnects and late handlers";
-const DESCRIBED: &str = "the stimulus is described, not recorded";
-const UPGRADE: &str = "protocol switches are not offered here (501)";
-const ROUTES: &str = "the recorder called the class with route values of its own, without the host's routing";
-const ODD: &str = "a conversion that only other apps meet";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn proxying() {
-    let left_out = [
-        ("proxy-get-notraceparent-withlistener", LISTENER),
-        ("proxy-sse-client-disconnect", TIMING),
-        ("proxy-work-client-disconnect", TIMING),
-        ("proxy-upload-timing-chunked", TIMING),
-        ("proxy-upload-timing-bigchunks", TIMING),
-        ("proxy-late-get-400", TIMING),
-        ("proxy-late-get-1200", TIMING),
-        ("proxy-late-post-400", TIMING),
-        ("proxy-late-post-1200", TIMING),
-        ("proxy-late-postchunked-400", TIMING),
-        ("proxy-late-postchunked-1200", TIMING),
-        ("proxy-reuse-read-whole-request-then-close", DESCRIBED),
-        ("proxy-keepalive-after-204", DESCRIBED),
-        ("proxy-early-response", DESCRIBED),
-        ("proxy-sse-post", DESCRIBED),
-        ("proxy-limit-chunked", DESCRIBED),
-        ("proxy-websocket", UPGRADE),
-    ];
-    check_family("proxy", &left_out).await;
+    check_all("requests::proxying").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forwarding() {
-    let left_out = [
-        ("forward-get-notraceparent-withlistener", LISTENER),
-        ("forward-sse-client-disconnect", TIMING),
-        ("forward-work-client-disconnect", TIMING),
-        ("forward-upload-timing-cl", TIMING),
-        ("forward-upload-timing-bigchunks", TIMING),
-        ("forward-late-get-400", TIMING),
-        ("forward-late-get-1200", TIMING),
-        ("forward-late-post-400", TIMING),
-        ("forward-late-postchunked-400", TIMING),
-        ("forward-late-postchunked-1200", TIMING),
-        ("forward-reuse-read-whole-request-then-close", DESCRIBED),
-        ("forward-reuse-close-idle-before", DESCRIBED),
-        ("forward-keepalive-after-204", DESCRIBED),
-        ("forward-sse-post", DESCRIBED),
-        ("forward-limit-cl", DESCRIBED),
-        ("forward-limit-chunked", DESCRIBED),
-        ("forward-websocket", UPGRADE),
-    ];
-    check_family("forward", &left_out).await;
+    check_all("requests::forwarding").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envelopes() {
-    let silent = "an answer that never comes; the `env-` cases have it";
-    let left_out = [
-        ("envelope-get-traceparent-withlistener", LISTENER),
-        ("envelope-get-notraceparent-withlistener", LISTENER),
-        ("envelope-get-path /api/Route//x/./y/../z;p=1", ROUTES),
-        ("envelope-get-path /api/route/%25zz/%41?q=%41%7e", ROUTES),
-        ("envelope-method-HEAD", silent),
-        ("envelope-resp-204", silent),
-        ("envelope-resp-nullbody-json", silent),
-        ("envelope-out-http-body-date", ODD),
-        ("envelope-out-http-headers-various", ODD),
-        ("envelope-out-http-status-99999", ODD),
-        ("envelope-out-http-headers-contentlength", ODD),
-        ("envelope-out-http$-return-done", ODD),
-    ];
-    check_family("envelope", &left_out).await;
+    check_all("requests::envelopes").await;
+}
+
+/// On virtual time: the host's pauses and the handler's delay, one after the other.
+#[tokio::test(start_paused = true)]
+async fn late_handlers() {
+    check_all("requests::late_handlers").await;
 }

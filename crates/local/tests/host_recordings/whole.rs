@@ -4,11 +4,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use local::host::Keys;
 use local::host::app::{App, AuthLevel, Function, Http, Output, Trigger};
+use local::host::keys::KeyRing;
+use local::queue::client::Account;
 use serde_json::Value;
 
+use crate::assert_all;
+use crate::cases::WHOLE;
+use crate::queue::Host;
 use crate::raw::{Message, Script, Then, ask};
 use crate::requests::{app, equal, same_answer, same_headers_and_body, start};
-use crate::{assert_all, recordings};
 
 fn http(name: &str, route: &str, output: &str) -> Function {
     let binding = if name == "resx" { "trig" } else { "req" };
@@ -26,6 +30,13 @@ fn http(name: &str, route: &str, output: &str) -> Function {
     Function { name: name.into(), trigger, outputs: vec![Output::Http { name: output.into() }] }
 }
 
+/// A second output, which makes the function no pure HTTP function.
+fn with_queue(mut function: Function) -> Function {
+    let (name, queue_name) = ("next".to_owned(), "out".to_owned());
+    function.outputs.push(Output::Queue { name, queue_name, connection: None, binary: false });
+    function
+}
+
 /// The functions that the recorded host had.
 fn recorded_app(forwarding: bool) -> App {
     let functions = vec![
@@ -36,6 +47,8 @@ fn recorded_app(forwarding: bool) -> App {
         http("retonly", "retonly", "$return"),
         http("ret", "ret", "$return"),
         http("resx", "resx", "Response"),
+        with_queue(http("httpq", "httpq", "res")),
+        with_queue(http("httpqret", "httpqret", "$return")),
     ];
     App { functions, ..app(false, forwarding, "res") }
 }
@@ -67,12 +80,15 @@ fn script(answer: &Value) -> (Vec<u8>, Then) {
     ([head.into_bytes(), body].concat(), Then::KeepOpen)
 }
 
-async fn check(case: &Value, forwarding: bool) -> Result<(), String> {
+async fn check(case: &Value, forwarding: bool, account: Option<Account>) -> Result<(), String> {
     let (answer, then) = script(&case["handler_answer"]);
     let script = Script::start(answer, then).await;
     let keys = std::env::temp_dir().join(format!("switchyard-whole-{}-{}", std::process::id(), script.port));
-    let (port, _stop) = start(recorded_app(forwarding), script.port, Keys::KeptIn(keys.clone()));
-    let stimulus = case["stimulus"].as_str().ok_or("the stimulus is not text")?;
+    let (port, _stop) = start(recorded_app(forwarding), script.port, |options| {
+        options.keys = Keys::KeptIn(keys.clone());
+        options.storage = account;
+    });
+    let stimulus = whole(case["stimulus"].as_str().ok_or("the stimulus is not text")?);
     if !stimulus.contains("\r\n\r\n") {
         return Err("the stimulus is described, not recorded".into());
     }
@@ -101,6 +117,17 @@ async fn check(case: &Value, forwarding: bool) -> Result<(), String> {
     same_answer(&got, &theirs)
 }
 
+/// A stimulus, made whole again where the recording cut its last header: `aaa...(8077 bytes)`.
+fn whole(stimulus: &str) -> String {
+    let Some((start, length)) = stimulus.strip_suffix(" bytes)").and_then(|cut| cut.rsplit_once("...("))
+    else {
+        return stimulus.to_owned();
+    };
+    let length: usize = length.parse().expect("the recorder counted");
+    let end = "\r\n\r\n";
+    format!("{start}{}{end}", "a".repeat(length - start.len() - end.len()))
+}
+
 fn recorded_message(row: &Value, port: u16) -> Message {
     let mut message = Message {
         first_line: String::new(),
@@ -120,140 +147,74 @@ fn recorded_message(row: &Value, port: u16) -> Message {
     message
 }
 
-async fn check_all(letter: &str, forwarding: bool, left_out: &[(&str, &str)]) {
-    let rows = recordings("host-whole.jsonl").into_iter();
-    let cases: Vec<Value> =
-        rows.filter(|row| row["case"].as_str().is_some_and(|case| case.starts_with(letter))).collect();
-    for (id, reason) in left_out {
-        assert!(cases.iter().any(|case| case["case"] == *id), "{id} ({reason}) is not a case");
-    }
-    let named = cases.into_iter().map(|case| (case["case"].as_str().unwrap_or_default().to_owned(), case));
-    let run =
-        named.filter(|(id, _)| !left_out.iter().any(|(out, _)| out == id)).map(|(id, case)| async move {
-            let result =
-                tokio::time::timeout(std::time::Duration::from_secs(30), check(&case, forwarding)).await;
-            (id, result.unwrap_or_else(|_| Err("no end within 30 s".into())))
-        });
+async fn check_all(test: &str, forwarding: bool) {
+    let run = WHOLE.replayed_by(test).into_iter().map(|(id, case)| async move {
+        let result =
+            tokio::time::timeout(std::time::Duration::from_secs(30), check(&case, forwarding, None)).await;
+        (id, result.unwrap_or_else(|_| Err("no end within 30 s".into())))
+    });
     assert_all(futures_util::future::join_all(run).await);
 }
 
-const DESCRIBED: &str = "the stimulus is described, not recorded";
-const ODD: &str = "a conversion that only other apps meet";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn forwarding() {
-    let twice = "the second answer of a connection that the recorder reused";
-    let left_out = [
-        (
-            "B.post.short-body",
-            "a client that never sends the rest: the real host gives up after 5 s, ours with the client",
-        ),
-        ("B.bigheader.8k", DESCRIBED),
-        ("B.bigheader.40k", DESCRIBED),
-        ("B.ans.201.after-keepalive", twice),
-        ("B.ans.201.after", twice),
-        ("B.ans.gzip", "the recording of the body is cut at the first byte that is not text"),
-        ("B.ans.chunked", "three timed chunks; `forward-resp-chunked` has them"),
-        ("B.keepalive-client", "the recording handler's own Keep-Alive header"),
-        ("B.client-disconnect", "the client hears nothing; tests/it/under_host.rs has clients that leave"),
-        ("B.root", "a start page of our own"),
-        ("B.chunked.enableChunkedRequestBinding", DESCRIBED),
-    ];
-    check_all("B.", true, &left_out).await;
+    check_all("whole::forwarding", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envelopes() {
-    let left_out = [
-        ("C.ans.headers multi", ODD),
-        ("C.ans.status 99", ODD),
-        ("C.handler-status.204", "an answer that never comes; the `env-` cases have it"),
-        ("C.handler-status.302", "redirects are followed only where forwarding is off"),
-        ("C.handler.logs.hostlog", DESCRIBED),
-        ("C.key.function-header", DESCRIBED),
-        ("C.key.host-header", DESCRIBED),
-        ("C.key.master-header", DESCRIBED),
-    ];
-    check_all("C.", false, &left_out).await;
+    check_all("whole::envelopes", false).await;
 }
 
-/// Cases about the host's process and tools: where each is tested, or why it is left out.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("A.env", "host_process.rs: the_environment_is_the_hosts"),
-    ("A.probe", "left out: tells times; the probe is one GET / after the first accepted connection"),
-    ("A.ping", "left out: /admin/host/ping never reaches the handler here by construction"),
-    ("A.probe.normal", "left out: tells times; the probe is one GET / after the first accepted connection"),
-    ("A.headers-with-app-insights", "left out: the host's own telemetry is configured"),
-    ("A.nested", "host_process.rs: wrong_folders_say_what_to_do"),
-    ("A.stdio", "left out: lines go to our log, whose form is our own"),
-    ("A.probe.get", "left out: tells times; the probe is one GET / after the first accepted connection"),
-    ("D.envelope", "conformance.rs: http_functions_answer"),
-    ("D.envelope.queue", "conformance.rs: http_functions_answer"),
-    (
-        "D.envelope.dollar-return",
-        "left out: not tested; a ReturnValue that feeds two bindings is nothing our functions do",
-    ),
-    (
-        "D.envelope.dollar-return.queue",
-        "left out: not tested; a ReturnValue that feeds two bindings is nothing our functions do",
-    ),
-    ("G.queue", "conformance.rs: functions_are_fired_by_hand"),
-    ("G.queue json text", "src/host/queue_tests.rs: envelopes of functions fired by hand"),
-    ("G.queue object", "conformance.rs: functions_are_fired_by_hand"),
-    ("G.queue empty object", "conformance.rs: functions_are_fired_by_hand"),
-    ("G.queue empty body", "conformance.rs: functions_are_fired_by_hand"),
-    ("G.queue no key", "left out: not tested by itself; `B.admin.no-key` has the same check"),
-    ("G.unknown", "conformance.rs: functions_are_fired_by_hand"),
-    ("G.timer", "conformance.rs: functions_are_fired_by_hand"),
-    ("G.lower-case name", "conformance.rs: functions_are_fired_by_hand"),
-    ("H.shutdown.sigterm", "host_process.rs: every Rig::stopped"),
-    ("H.exit1.http", "host_process.rs: exit_codes_decide_about_restarts"),
-    ("H.exit200.http", "host_process.rs: exit_codes_decide_about_restarts"),
-    ("H.sigkill.inflight", "tests/it/under_host.rs: a_killed_handler_gives_no_wrong_answer"),
-    ("H.exit0", "host_process.rs: exit_codes_decide_about_restarts"),
-    ("H.neverlisten.2s", "host_process.rs: a_handler_that_never_listens_ends_the_host"),
-    (
-        "H.listen5s",
-        "left out: waits 5 s of real time; every test of host_process.rs asks before its handler listens",
-    ),
-    ("H.listen5s.timeout2s", "left out: as H.neverlisten.2s"),
-    ("H.crashloop", "host_process.rs: three_crashes_end_the_host"),
-    ("H.poisonous-message", "left out: as H.crashloop, by a message"),
-    ("H.sigterm.inflight", "left out: waits 6 s of real time"),
-    ("H.sigkill-host", "tests/it/handler_life.rs: it_ends_when_its_host_is_gone"),
-    ("H.sigterm.inflight40s", "left out: waits 40 s of real time; ours waits 10 s at most"),
-    ("H.neverlisten.30s", "left out: as H.neverlisten.2s, with 30 s"),
-    (
-        "I.http.empty-200",
-        "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)",
-    ),
-    (
-        "I.http.empty-200.after",
-        "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)",
-    ),
-    ("I.queue-timeout", "left out: the same path as I.repeated-single-timeouts, by a message"),
-    ("I.http-timeout.forwarding", "host_process.rs: a_single_time_out_restarts_the_handler_and_is_no_crash"),
-    (
-        "I.queue.empty 200",
-        "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)",
-    ),
-    ("I.queue.204", "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)"),
-    (
-        "I.queue.null",
-        "answers.rs: answers that never complete (`env-200-empty-*`, `env-204`, `env-200-null`)",
-    ),
-    ("I.repeated-single-timeouts", "host_process.rs: a_single_time_out_restarts_the_handler_and_is_no_crash"),
-    ("I.simultaneous-timeouts", "host_process.rs: two_time_outs_together_end_the_host"),
-];
+#[tokio::test]
+async fn functions_with_a_queue_output() {
+    let nobody = Script::absent();
+    // Only for its queues.
+    let host =
+        Host::start("http-queue", serde_json::json!({ "messageEncoding": "none" }), nobody.port, false).await;
+    let cases =
+        [("D.envelope", "D.envelope.queue"), ("D.envelope.dollar-return", "D.envelope.dollar-return.queue")];
+    for (name, queued) in cases {
+        let account = host.account.clone();
+        assert_eq!(check(&WHOLE.case(name), true, Some(account)).await, Ok(()), "{name}");
+        let queue = host.account.queue("out");
+        let written: Vec<String> = queue
+            .peek(32)
+            .await
+            .expect("the queue is there")
+            .into_iter()
+            .map(|message| message.text)
+            .collect();
+        queue.clear().await.expect("the queue is there");
+        assert_eq!(serde_json::json!(written), WHOLE.case(queued)["queue"], "{name}");
+    }
+    host.end().await;
+}
 
-#[test]
-fn every_case_is_run_or_named() {
-    let rows = recordings("host-whole.jsonl");
-    let of_this_suite = |case: &str| ["B.", "C."].iter().any(|letter| case.starts_with(letter));
-    // Queue and timer triggers have a suite of their own.
-    let of_triggers = |case: &str| ["E.", "F."].iter().any(|letter| case.starts_with(letter));
-    let cases = rows.iter().filter_map(|row| row["case"].as_str());
-    let others: Vec<&str> = cases.filter(|case| !of_this_suite(case) && !of_triggers(case)).collect();
-    let named: Vec<&str> = ELSEWHERE.iter().map(|(case, _)| *case).collect();
-    assert_eq!(named, others, "ELSEWHERE must name exactly the other cases, in order");
+/// The claims of a key inside the envelope are left out; that it opens the function is not.
+#[tokio::test]
+async fn keys_open_functions() {
+    let script = Script::start(script(&Value::Null).0, Then::KeepOpen).await;
+    let folder = std::env::temp_dir().join(format!("switchyard-keys-{}", std::process::id()));
+    let ring = KeyRing::open(&folder, &recorded_app(false).functions).expect("a folder of ours");
+    let (port, _stop) =
+        start(recorded_app(false), script.port, |options| options.keys = Keys::KeptIn(folder.clone()));
+    let keys = [
+        ("C.key.function-header", &ring.functions["keyed"]),
+        ("C.key.host-header", &ring.host),
+        ("C.key.master-header", &ring.master),
+    ];
+    for (name, key) in keys {
+        let request = format!("GET /api/keyed HTTP/1.1\r\nHost: h\r\nx-functions-key: {key}\r\n\r\n");
+        let answer = ask(port, request.as_bytes(), true).await;
+        let received = WHOLE.case(name)["handler_received"].as_array().map_or(0, Vec::len);
+        assert_eq!(received, 1, "{name}: the recorded one got through");
+        assert_eq!(
+            Message::parse(&answer).map(|answer| answer.status().to_owned()),
+            Some("204".into()),
+            "{name}"
+        );
+    }
+    assert_eq!(script.received.lock().expect("not poisoned").len(), keys.len());
+    std::fs::remove_dir_all(folder).expect("a folder of ours");
 }

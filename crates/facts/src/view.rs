@@ -1,0 +1,98 @@
+//! State that is overwritten: what processes saw, merged by the sweep. Only a hint, and only while it
+//! is fresh; nothing is lost with it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `state/http/{instance}.json`: what one process that calls backends saw.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ProcessState {
+    /// [`crate::VERSION`].
+    pub v: u32,
+    /// When it was written, Unix ms.
+    pub written_at: u64,
+    /// By the backends' names.
+    pub backends: BTreeMap<String, BackendState>,
+    /// Money of the current hour, in millionths of a US dollar.
+    pub spent_this_hour_micro_usd: u64,
+}
+
+/// A backend as one process sees it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct BackendState {
+    /// Requests under way.
+    pub in_flight: u32,
+    /// Requests sent since the process began.
+    pub sent: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// How long answers took.
+    pub latency_ms: Option<Quantiles>,
+    /// When it last answered well, Unix ms.
+    pub last_good_unix_ms: Option<u64>,
+    /// When it last failed, Unix ms.
+    pub last_failed_unix_ms: Option<u64>,
+    /// Whether it may be tried.
+    pub breaker_closed: bool,
+    /// Replicas that this process believes to answer, and to start.
+    pub replicas: (u32, u32),
+}
+
+/// Two quantiles.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Quantiles {
+    /// Half are at most this.
+    pub p50: u64,
+    /// 19 of 20 are at most this.
+    pub p95: u64,
+}
+
+/// `state/view.json`: what all processes saw together.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct View {
+    /// When it was merged, Unix ms.
+    pub observed_at: u64,
+    /// Grows with every merge; readers never step back.
+    pub seq: u64,
+    /// By the backends' names.
+    #[serde(default)]
+    pub backends: BTreeMap<String, BackendView>,
+    /// By the pools' names.
+    #[serde(default)]
+    pub pools: BTreeMap<String, PoolView>,
+    /// Money of the current hour, in millionths of a US dollar.
+    #[serde(default)]
+    pub spent_this_hour_micro_usd: u64,
+}
+
+/// One backend in the view.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct BackendView {
+    /// Replicas that answer.
+    #[serde(default)]
+    pub ready_replicas: u32,
+    /// Replicas that start.
+    #[serde(default)]
+    pub starting_replicas: u32,
+    /// Requests of all processes.
+    #[serde(default)]
+    pub in_flight: u32,
+}
+
+/// One pool in the view.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct PoolView {
+    /// Nodes that run or could run tasks.
+    #[serde(default)]
+    pub ready_nodes: u32,
+    /// Tasks that are added and not over.
+    #[serde(default)]
+    pub tasks: u64,
+    /// Jobs with shards that no task has.
+    #[serde(default)]
+    pub waiting_jobs: u64,
+    /// Work that is accepted and not done, as time on one slot.
+    #[serde(default)]
+    pub backlog_ms: u64,
+}

@@ -1,0 +1,110 @@
+//! Which waiting shards go to a pool now, and together in which task.
+
+use crate::reason::{Code, Evidence, Reason};
+use crate::snapshot::Spread;
+use crate::units::{Millis, UnixMs};
+
+/// A task is at least this much work, so that starting it does not dominate.
+pub const PACK_MIN: Millis = Millis::from_secs(120);
+/// And at most this much: what an eviction or a wrong estimate can hold up.
+pub const PACK_MAX: Millis = Millis::from_secs(300);
+/// Loading the model may be this share of a task at most.
+const LOAD_SHARE: u64 = 10;
+/// Small work waits for company no longer than this where no slot is idle.
+pub const COMPANY_WAIT: Millis = Millis::from_secs(120);
+/// Tasks ahead of the slots: enough that no slot idles between two looks.
+const TASKS_PER_SLOT: u64 = 2;
+/// Shards of one task, at most: its pack file stays small.
+pub const MEMBERS_MAX: usize = 256;
+
+/// A shard that no task has, of one model in one pool. Those with the nearest deadline come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Expected time on one slot.
+    pub work: Millis,
+    /// When it was accepted.
+    pub since: UnixMs,
+    /// Its job's deadline.
+    pub deadline: UnixMs,
+    /// The same work in the realtime lane: until then it must not wait.
+    pub realtime: Millis,
+}
+
+/// What a pool offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// Slots of all nodes that it may have.
+    pub slots: u64,
+    /// Slots of nodes that run, busy or not.
+    pub ready_slots: u64,
+    /// Slots that stand ready and have nothing to do.
+    pub idle_slots: u64,
+    /// Tasks that are added and not over.
+    pub tasks: u64,
+    /// Time to load the model on a node.
+    pub load: Spread,
+    /// Time until a node that is bought runs its first task.
+    pub boot: Spread,
+}
+
+impl Pool {
+    /// Tasks that may be added now. Work beyond it waits in the store, where its order can still change.
+    pub fn room(&self) -> u64 {
+        (self.slots * TASKS_PER_SLOT).saturating_sub(self.tasks)
+    }
+
+    /// How much work a full task is.
+    pub fn pack_size(&self) -> Millis {
+        Millis((self.load.p50.0 * LOAD_SHARE).clamp(PACK_MIN.0, PACK_MAX.0))
+    }
+}
+
+/// Packs of shards, by their places in `waiting`, that leave now; the rest waits.
+pub fn packs(waiting: &[Waiting], pool: &Pool, now: UnixMs) -> Vec<Vec<usize>> {
+    let work: u64 = waiting.iter().map(|shard| shard.work.0).sum();
+    // Work that would leave slots idle is spread over them rather than filling few tasks.
+    let spread = work.checked_div(pool.slots).unwrap_or(0);
+    let full = pool.pack_size().0.min(spread.max(PACK_MIN.0 / 4));
+    let mut packs: Vec<(Vec<usize>, u64)> = Vec::new();
+    for (n, shard) in waiting.iter().enumerate() {
+        match packs.last_mut() {
+            Some((members, sum)) if *sum + shard.work.0 <= full && members.len() < MEMBERS_MAX => {
+                members.push(n);
+                *sum += shard.work.0;
+            }
+            _ => packs.push((vec![n], shard.work.0)),
+        }
+    }
+    let room = usize::try_from(pool.room()).unwrap_or(usize::MAX);
+    let leaves = |(members, sum): &(Vec<usize>, u64)| {
+        let any = |test: &dyn Fn(&Waiting) -> bool| members.iter().any(|n| test(&waiting[*n]));
+        *sum >= full
+            || pool.idle_slots > 0
+            || any(&|shard| now.since(shard.since) >= COMPANY_WAIT)
+            || any(&|shard| now >= must_leave(shard, pool))
+    };
+    packs.into_iter().filter(leaves).map(|(members, _)| members).take(room).collect()
+}
+
+/// When a shard must not wait for company any longer, for all that still lies before it.
+fn must_leave(shard: &Waiting, pool: &Pool) -> UnixMs {
+    let ahead = pool.boot.p95 + pool.load.p95 + shard.work + shard.work + crate::rescue::RESCUE_WITHIN;
+    shard.deadline - (ahead + shard.realtime)
+}
+
+/// Why a shard waits, for `why`: there is no room, or no company yet.
+pub fn waiting_reason(shard: &Waiting, pool: &Pool) -> Reason {
+    if pool.room() == 0 {
+        return Reason::new(Code::WaitingForRoom)
+            .with("tasks", Evidence::Count(pool.tasks))
+            .with("slots", Evidence::Count(pool.slots))
+            .next("it is added when a task ends", None)
+            .remedy("raise max-batch-nodes, or promote the job to realtime", None);
+    }
+    let until = (shard.since + COMPANY_WAIT).min(must_leave(shard, pool));
+    Reason::new(Code::WaitingForCompany)
+        .with("work", Evidence::Time(shard.work))
+        .with("full_task", Evidence::Time(pool.pack_size()))
+        .next("it leaves with whatever waits beside it", Some(until))
+        .remedy("promote the job to realtime", None)
+}

@@ -1,0 +1,62 @@
+//! When deferred work is taken to the realtime lane so that its deadline is kept.
+
+use crate::units::{Millis, UnixMs};
+
+/// A rescue's own time: claimed and run within this, or it is over.
+pub const RESCUE_WITHIN: Millis = Millis::from_secs(240);
+/// A rescue that has put no chunk for this long, or that nobody claimed, is rung again.
+pub const SILENT_AFTER: Millis = Millis::from_secs(45);
+
+/// What is known of a shard that is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Its job's deadline.
+    pub deadline: UnixMs,
+    /// Whether its owner asked for the realtime lane.
+    pub promoted: bool,
+    /// What is left of it, on one slot of its pool.
+    pub left: Millis,
+    /// What is left of the whole job in the realtime lane; none where no backend serves its model.
+    pub realtime: Option<Millis>,
+    /// Where it is.
+    pub at: At,
+}
+
+/// Where a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// No task has it, or none that still can run.
+    Nowhere,
+    /// In a task that waits for a slot.
+    Queued,
+    /// In a task that runs.
+    Running,
+    /// In a rescue that was claimed then; its newest chunk was put then, if any.
+    Rescue {
+        /// When it was claimed.
+        claimed: UnixMs,
+        /// When it last put a chunk.
+        last_chunk: Option<UnixMs>,
+    },
+}
+
+/// When a shard's rescue has to begin; none: it cannot be rescued.
+pub fn begins(shard: &Shard) -> Option<UnixMs> {
+    let realtime = shard.realtime?;
+    Some(shard.deadline - (realtime + RESCUE_WITHIN))
+}
+
+/// Whether a rescue of this shard is to be rung now.
+pub fn due(shard: &Shard, now: UnixMs) -> bool {
+    let Some(begins) = begins(shard) else { return false };
+    match shard.at {
+        At::Rescue { claimed, last_chunk } => {
+            // A killed host hides its message for minutes; an overlap costs money, never correctness.
+            now.since(last_chunk.unwrap_or(claimed).max(claimed)) >= SILENT_AFTER
+        }
+        _ if shard.promoted => true,
+        // A task that is about to end in time by itself is left alone.
+        At::Running if now + shard.left + shard.left <= shard.deadline => false,
+        At::Running | At::Queued | At::Nowhere => now >= begins,
+    }
+}

@@ -1,0 +1,268 @@
+//! Files that tenants upload. The content is written first, under a fresh id; `meta.json` commits it,
+//! put-if-absent. A file is gone once `deleted.json` marks it; its content goes after that.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use bytes::Bytes;
+use facts::file::FileMeta;
+use facts::key::{self, FileKeys};
+use facts::store::{Store, StoreError, Upload};
+use facts::{VERSION, id};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use crate::http::range::Content;
+
+/// What is read of a content at once, to be sent on.
+const PIECE_BYTES: usize = 1024 * 1024;
+/// Metas that are read at once for a listing.
+const READS_AT_ONCE: usize = 32;
+/// Files of one page, at most; a longer list is asked for in pages.
+pub const PAGE_MAX: usize = 1_000;
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file's facts are none that this version reads.
+    #[error("`{0}` cannot be read: {1}")]
+    Unreadable(String, #[source] serde_json::Error),
+}
+
+/// A file on its way in. Dropped before [`Incoming::commit`], it was never there.
+#[derive(Debug)]
+pub struct Incoming {
+    file: String,
+    keys: FileKeys,
+    upload: Upload,
+}
+
+impl Incoming {
+    /// Begins a file of this tenant under a fresh id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin(store: &Store, tenant: &str) -> Result<Incoming, StoreError> {
+        let file = id::random();
+        let keys = FileKeys::new(tenant, &file);
+        let upload = store.upload(&keys.content()).await?;
+        Ok(Incoming { file, keys, upload })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.file
+    }
+
+    /// Adds to its content.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        self.upload.write(piece).await
+    }
+
+    /// Makes it a file.
+    ///
+    /// # Errors
+    /// [`StoreError`]: then it is not known whether it is there, and nobody was told its id.
+    pub async fn commit(self, store: &Store, meta: &FileMeta) -> Result<(), StoreError> {
+        self.upload.finish().await?;
+        let text = serde_json::to_vec(meta).expect("a meta is plain data, which always serializes");
+        store.create(&self.keys.meta(), text).await.map(drop)
+    }
+
+    /// Gives it up; what was written goes.
+    pub async fn abort(self) {
+        self.upload.abort().await;
+    }
+}
+
+/// The file of this id; none when there is none, or none any more.
+///
+/// # Errors
+/// [`FileError`].
+pub async fn read(
+    store: &Store,
+    tenant: &str,
+    file: &str,
+    now_ms: u64,
+) -> Result<Option<FileMeta>, FileError> {
+    let keys = FileKeys::new(tenant, file);
+    let (deleted, meta) = (keys.deleted(), keys.meta());
+    let (deleted, meta) = tokio::join!(store.exists(&deleted), read_meta(store, &meta));
+    Ok(if deleted? { None } else { meta?.filter(|meta| is_there(meta, now_ms)) })
+}
+
+async fn read_meta(store: &Store, key: &str) -> Result<Option<FileMeta>, FileError> {
+    match store.get(key).await {
+        Ok(found) => serde_json::from_slice(&found.content)
+            .map(Some)
+            .map_err(|error| FileError::Unreadable(key.to_owned(), error)),
+        Err(StoreError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_there(meta: &FileMeta, now_ms: u64) -> bool {
+    meta.expires_ms.is_none_or(|expires| now_ms < expires)
+}
+
+/// Part of a file's content, read while it is sent.
+pub fn content(store: &Store, tenant: &str, file: &str, range: Range<u64>) -> Content<StoreError> {
+    let (store, key) = (store.clone(), FileKeys::new(tenant, file).content());
+    let pieces = (range.start..range.end).step_by(PIECE_BYTES).map(move |at| {
+        let end = range.end.min(at + PIECE_BYTES as u64);
+        at..end
+    });
+    Box::pin(stream::iter(pieces).then(move |piece| {
+        let (store, key) = (store.clone(), key.clone());
+        async move { store.get_range(&key, piece).await }
+    }))
+}
+
+/// What `deleted.json` says.
+#[derive(Debug, Deserialize, Serialize)]
+struct Deleted {
+    v: u32,
+    at_ms: u64,
+    /// Where the file stood in its tenant's list: a client that deletes what it lists asks for what
+    /// follows a file that is gone.
+    listed_ms: u64,
+}
+
+/// Deletes a file; whether there was one, now or before. That no job reads it is the caller's to know.
+///
+/// # Errors
+/// [`StoreError`]: it may be gone already, and deleting it again finishes.
+pub async fn delete(store: &Store, tenant: &str, file: &str, now_ms: u64) -> Result<bool, StoreError> {
+    let keys = FileKeys::new(tenant, file);
+    let listed = store.list(&format!("{}{file}/", key::files_of(tenant))).await?;
+    let found = |key: String| listed.iter().find(move |found| found.key == key);
+    let meta = found(keys.meta());
+    if found(keys.deleted()).is_none() {
+        let Some(meta) = meta else { return Ok(false) };
+        let mark = Deleted { v: VERSION, at_ms: now_ms, listed_ms: meta.modified_ms };
+        let mark = serde_json::to_vec(&mark).expect("a mark is plain data, which always serializes");
+        store.create(&keys.deleted(), mark).await?;
+    }
+    store.delete(&keys.content()).await?;
+    // Its errors may quote the content.
+    store.delete(&keys.meta()).await?;
+    Ok(true)
+}
+
+/// What of a list is wanted.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Files of a page, at most; [`PAGE_MAX`] bounds it.
+    pub limit: usize,
+    /// Id of the file that the page follows.
+    pub after: Option<String>,
+    /// Which file comes first.
+    pub order: Order,
+}
+
+/// Which file comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The newest.
+    #[default]
+    Descending,
+    /// The oldest.
+    Ascending,
+}
+
+/// Some of a tenant's files, in order.
+#[derive(Debug)]
+pub struct Page {
+    /// They.
+    pub files: Vec<FileMeta>,
+    /// Whether others follow.
+    pub has_more: bool,
+}
+
+/// Lists a tenant's files; none where `after` was never a file.
+///
+/// # Errors
+/// [`FileError`].
+pub async fn list(
+    store: &Store,
+    tenant: &str,
+    wanted: &Listing,
+    now_ms: u64,
+) -> Result<Option<Page>, FileError> {
+    let mut places = places(store, tenant).await?;
+    if wanted.order == Order::Ascending {
+        places.reverse();
+    }
+    if let Some(after) = &wanted.after {
+        let Some(place) = place_of(store, tenant, &places, after).await? else { return Ok(None) };
+        let ascending = wanted.order == Order::Ascending;
+        places.retain(|other| if ascending { *other < place } else { *other > place });
+    }
+    let limit = wanted.limit.min(PAGE_MAX);
+    // Deleted since they were listed, or expired: they are passed over.
+    let metas = stream::iter(places)
+        .map(async |Place(_, file)| read(store, tenant, &file, now_ms).await)
+        .buffered(READS_AT_ONCE)
+        .try_filter_map(|meta| futures_util::future::ready(Ok(meta)));
+    let mut files: Vec<FileMeta> = metas.take(limit + 1).try_collect().await?;
+    let has_more = files.len() > limit;
+    files.truncate(limit);
+    Ok(Some(Page { files, has_more }))
+}
+
+/// Where a file stands in its tenant's list, by when it was committed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(Reverse<u64>, String);
+
+async fn places(store: &Store, tenant: &str) -> Result<Vec<Place>, StoreError> {
+    let folder = key::files_of(tenant);
+    let listed = store.list(&folder).await?;
+    let parts = |key: &str| {
+        let (file, name) = key.strip_prefix(&folder)?.split_once('/')?;
+        Some((file.to_owned(), name.to_owned()))
+    };
+    let mut places: Vec<Place> = Vec::new();
+    let mut deleted = std::collections::HashSet::new();
+    for found in &listed {
+        match parts(&found.key) {
+            Some((file, name)) if name == "meta.json" => places.push(Place(Reverse(found.modified_ms), file)),
+            Some((file, name)) if name == "deleted.json" => {
+                deleted.insert(file);
+            }
+            _ => {}
+        }
+    }
+    places.retain(|Place(_, file)| !deleted.contains(file));
+    places.sort_unstable();
+    Ok(places)
+}
+
+async fn place_of(
+    store: &Store,
+    tenant: &str,
+    places: &[Place],
+    file: &str,
+) -> Result<Option<Place>, FileError> {
+    if let Some(place) = places.iter().find(|place| place.1 == file) {
+        return Ok(Some(place.clone()));
+    }
+    let key = FileKeys::new(tenant, file).deleted();
+    match store.get(&key).await {
+        Ok(mark) => {
+            let mark: Deleted =
+                serde_json::from_slice(&mark.content).map_err(|error| FileError::Unreadable(key, error))?;
+            Ok(Some(Place(Reverse(mark.listed_ms), file.to_owned())))
+        }
+        Err(StoreError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Jobs of the deferred lane, carried out: every step is a fact that is written before or after an act,
+//! so that any process can go on from what the store holds.
+//!
+//! - [`accept`]: a job comes to be
+//! - [`survey`]: what a job's facts and its tasks come to now
+//! - [`look`]: what is to be done about one job, and when to look again
+//! - [`pack`]: waiting shards become tasks of the pool
+//! - [`rescue`]: one shard run in the realtime lane, before its deadline
+//! - [`finish`]: what is missing is filled, the summary written
+//! - [`retire`]: what is old goes
+
+pub mod accept;
+pub mod finish;
+pub mod lines;
+pub mod look;
+pub mod pack;
+pub mod rescue;
+pub mod retire;
+pub mod survey;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use clock::Clock;
+use facts::job::{End, Stop};
+use facts::key::JobKeys;
+use facts::{Job, JobId, Store, StoreError};
+use policy::units::UnixMs;
+use wire::ticket::Ticket;
+
+use crate::azure::batch;
+use crate::azure::queue::Doorbell;
+
+/// Facts that never change and are read again and again are kept here, this many of each kind.
+const KEPT_MAX: usize = 4_096;
+
+/// The deferred lane's hands. Copies share everything.
+#[derive(Clone)]
+pub struct Jobs(Arc<Hands>);
+
+struct Hands {
+    store: Store,
+    clock: Clock,
+    batch: Option<batch::Client>,
+    doorbell: Option<Doorbell>,
+    /// Where a node finds the store: its root as a URL without any secret, ending in `/`.
+    store_url: String,
+    kept: Kept,
+    last_retired_ms: AtomicU64,
+}
+
+/// Facts that were read: they never change.
+#[derive(Default)]
+struct Kept {
+    jobs: Mutex<HashMap<String, Arc<Job>>>,
+    packs: Mutex<HashMap<String, Arc<facts::Pack>>>,
+    /// The newest Azure Batch job of a pool and band that took tasks.
+    rounds: Mutex<HashMap<String, (u32, bool)>>,
+}
+
+/// Why something could not be done now. Nothing is lost: the next look does it.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The blob store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A fact cannot be read by this version.
+    #[error("`{key}` cannot be read: {what}")]
+    Unreadable {
+        /// The fact.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Azure Batch failed.
+    #[error(transparent)]
+    Batch(#[from] batch::CallError),
+}
+
+impl Jobs {
+    /// The deferred lane over these services.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        batch: Option<batch::Client>,
+        doorbell: Option<Doorbell>,
+        store_url: String,
+    ) -> Jobs {
+        Jobs(Arc::new(Hands {
+            store,
+            clock,
+            batch,
+            doorbell,
+            store_url,
+            kept: Kept::default(),
+            last_retired_ms: AtomicU64::new(0),
+        }))
+    }
+
+    /// Whether deferred work can be run at all.
+    pub fn is_open(&self) -> bool {
+        self.0.batch.is_some()
+    }
+
+    /// The store of the facts.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Azure Batch, where an account is set.
+    pub fn batch(&self) -> Option<&batch::Client> {
+        self.0.batch.as_ref()
+    }
+
+    /// Where a node finds the store.
+    fn store_url(&self) -> &str {
+        &self.0.store_url
+    }
+
+    /// The round of a series of Azure Batch jobs, and whether it is known to exist.
+    fn round(&self, series: &str) -> (u32, bool) {
+        let rounds = self.0.kept.rounds.lock().expect("no holder of this lock panics");
+        rounds.get(series).copied().unwrap_or((0, false))
+    }
+
+    fn set_round(&self, series: &str, round: u32) {
+        let mut rounds = self.0.kept.rounds.lock().expect("no holder of this lock panics");
+        if rounds.len() >= KEPT_MAX {
+            rounds.clear();
+        }
+        rounds.insert(series.to_owned(), (round, true));
+    }
+
+    /// An Azure Batch job takes no tasks any more: the next of its series does.
+    fn next_round(&self, batch_job: &str) {
+        let Some((series, round)) = batch_job.rsplit_once('-') else { return };
+        let Ok(round) = round.parse::<u32>() else { return };
+        let mut rounds = self.0.kept.rounds.lock().expect("no holder of this lock panics");
+        let newest = rounds.entry(series.to_owned()).or_insert((round, true));
+        if newest.0 <= round {
+            *newest = (round + 1, false);
+        }
+    }
+
+    fn forget(&self, key: &str) {
+        self.0.kept.jobs.lock().expect("no holder of this lock panics").remove(key);
+    }
+
+    /// Now, by the handler's clock.
+    pub fn now(&self) -> UnixMs {
+        UnixMs(self.0.clock.now_ms())
+    }
+
+    /// What the handler's clock showed when the store's showed this.
+    fn at_store_time(&self, store_ms: u64) -> UnixMs {
+        UnixMs(self.0.clock.at_ms(store_ms))
+    }
+
+    /// How old what the store wrote then is, in ms of the handler's clock.
+    pub fn age_ms(&self, store_ms: u64) -> u64 {
+        self.now().since(self.at_store_time(store_ms)).0
+    }
+
+    /// A job; none where there is none.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn job(&self, tenant: &str, id: &JobId) -> Result<Option<Arc<Job>>, Trouble> {
+        let key = JobKeys::new(tenant, id).job();
+        self.kept(&self.0.kept.jobs, key, |job: &Job| job.tenant == tenant && job.job == *id).await
+    }
+
+    /// A pack; none where there is none.
+    async fn pack(&self, pack: &str) -> Result<Option<Arc<facts::Pack>>, Trouble> {
+        self.kept(&self.0.kept.packs, facts::key::pack(pack), |read: &facts::Pack| read.pack == pack).await
+    }
+
+    /// A fact that never changes, read once. `fits` says whether it is what its key promises.
+    async fn kept<T: serde::de::DeserializeOwned>(
+        &self,
+        kept: &Mutex<HashMap<String, Arc<T>>>,
+        key: String,
+        fits: impl Fn(&T) -> bool,
+    ) -> Result<Option<Arc<T>>, Trouble> {
+        if let Some(known) = kept.lock().expect("no holder of this lock panics").get(&key) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(read) = self.fact::<T>(&key).await? else { return Ok(None) };
+        if !fits(&read) {
+            return Err(Trouble::Unreadable { key, what: "it names another owner".to_owned() });
+        }
+        let read = Arc::new(read);
+        let mut kept = kept.lock().expect("no holder of this lock panics");
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(key, Arc::clone(&read));
+        Ok(Some(read))
+    }
+
+    /// A fact; none where there is none.
+    async fn fact<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Trouble> {
+        let object = match self.0.store.get(key).await {
+            Ok(object) => object,
+            Err(StoreError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let read = serde_json::from_slice(&object.content);
+        read.map(Some).map_err(|error| Trouble::Unreadable { key: key.to_owned(), what: error.to_string() })
+    }
+
+    /// Why a job was asked to stop; none: it was not.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn stop_of(&self, keys: &JobKeys) -> Result<Option<Stop>, Trouble> {
+        self.fact(&keys.stop()).await
+    }
+
+    /// How a job ended; none: it has not.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn end_of(&self, keys: &JobKeys) -> Result<Option<End>, Trouble> {
+        self.fact(&keys.end()).await
+    }
+
+    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway.
+    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) {
+        let Some(doorbell) = &self.0.doorbell else { return };
+        let ticket = Ticket {
+            v: wire::ticket::VERSION,
+            tenant: tenant.to_owned(),
+            job_id: job.to_string(),
+            shard: rescue.map(|(shard, _)| shard),
+            k: rescue.map(|(_, k)| k),
+        };
+        if let Err(error) = doorbell.ring(&ticket).await {
+            tracing::warn!(%error, job = %job, "the doorbell could not be rung; the sweep will look");
+        }
+    }
+}
+
+/// A fact as it is written.
+fn text(fact: &impl serde::Serialize) -> String {
+    serde_json::to_string(fact).expect("facts are plain data, which always serializes")
+}

@@ -1,0 +1,172 @@
+//! The end of a job: asked to stop, what is missing is filled with error lines; complete, its summary
+//! is written. Every step may be done by many processes at once, and each ends the same.
+
+use bytes::Bytes;
+use facts::job::{ChunkSizes, Counts, End, Status, Stop, StopWhy};
+use facts::key::{self, JobKeys};
+use facts::{Job, State, line};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Deserialize;
+
+use super::accept::ready_marker;
+use super::lines::custom_id;
+use super::{Jobs, Trouble, text};
+
+const DAY_MS: u64 = 24 * 3_600_000;
+/// Chunks read or written at once.
+const AT_ONCE: usize = 4;
+
+/// What a summary needs besides the chunks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Money, in millionths of a US dollar.
+    pub cost_micro_usd: u64,
+    /// Slot time.
+    pub compute_ms: u64,
+}
+
+impl Jobs {
+    /// Asks a job to stop. The first reason stays.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn stop(&self, job: &Job, why: StopWhy, reason: &str) -> Result<(), Trouble> {
+        let stop = Stop { v: facts::VERSION, why, reason: reason.to_owned(), at_ms: self.now().0 };
+        self.store().create(&JobKeys::new(&job.tenant, &job.job).stop(), text(&stop)).await?;
+        Ok(())
+    }
+
+    /// Fills every missing chunk of a job that was asked to stop.
+    ///
+    /// # Errors
+    /// [`Trouble`]; the next look goes on.
+    pub(super) async fn seal(&self, job: &Job, state: &State) -> Result<(), Trouble> {
+        let keys = JobKeys::new(&job.tenant, &job.job);
+        let Some(stop) = self.stop_of(&keys).await? else { return Ok(()) };
+        let code = stop.why.item_code();
+        for (n, (shard, seen)) in (0..).zip(job.shards.iter().zip(&state.shards)) {
+            if seen.is_done() {
+                continue;
+            }
+            let lines = self.lines(job, shard).await?;
+            for c in seen.missing() {
+                let range = shard.chunk_range(job.chunk_lines, c);
+                let filled: String = lines
+                    .numbered(range)
+                    .map(|(number, text)| line::error(number, &custom_id(text), code, &stop.reason))
+                    .collect();
+                self.store().create(&keys.chunk(n, c), filled).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the summary of a job whose chunks all exist, and takes its markers away.
+    ///
+    /// # Errors
+    /// [`Trouble`]; the next look goes on.
+    pub(super) async fn finish(
+        &self,
+        job: &Job,
+        state: &State,
+        spent: Spent,
+        retention_days: u32,
+    ) -> Result<(), Trouble> {
+        let keys = JobKeys::new(&job.tenant, &job.job);
+        let chunks = (0..)
+            .zip(&job.shards)
+            .flat_map(|(n, shard)| (0..shard.chunks(job.chunk_lines)).map(move |c| (n, c)));
+        let reads: Vec<_> = chunks.map(|(shard, c)| self.summary(keys.chunk(shard, c))).collect();
+        let read: Vec<(Counts, ChunkSizes)> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let counts = read.iter().fold(Counts::default(), |sum, (counts, _)| Counts {
+            completed: sum.completed + counts.completed,
+            failed: sum.failed + counts.failed,
+            unfinished: sum.unfinished + counts.unfinished,
+        });
+        let status = match self.stop_of(&keys).await? {
+            Some(stop) if counts.unfinished > 0 => match stop.why {
+                StopWhy::Cancelled => Status::Cancelled,
+                StopWhy::Expired => Status::Expired,
+                StopWhy::Failed => Status::Failed,
+            },
+            _ => Status::Completed,
+        };
+        let last = state.shards.iter().filter_map(|shard| shard.last_chunk_ms).max().unwrap_or(0);
+        let end = End {
+            v: facts::VERSION,
+            status,
+            counts,
+            chunks: read.into_iter().map(|(_, sizes)| sizes).collect(),
+            finished_ms: self.at_store_time(last).0,
+            at_ms: self.now().0,
+            cost_micro_usd: spent.cost_micro_usd,
+            compute_ms: spent.compute_ms,
+            retries: state.shards.iter().map(|shard| shard.tries.saturating_sub(1)).sum(),
+        };
+        self.store().create(&keys.end(), text(&end)).await?;
+        tracing::info!(
+            job = %job.job,
+            tenant = job.tenant,
+            trace_id = trace_id(job),
+            status = ?end.status,
+            completed = counts.completed,
+            failed = counts.failed,
+            unfinished = counts.unfinished,
+            "job ended"
+        );
+        self.clear(job, retention_days).await
+    }
+
+    async fn summary(&self, chunk: String) -> Result<(Counts, ChunkSizes), Trouble> {
+        Ok(summary(&self.store().get(&chunk).await?.content))
+    }
+
+    /// Takes the markers of an ended job away, but for the one that ends its retention.
+    pub(super) async fn clear(&self, job: &Job, retention_days: u32) -> Result<(), Trouble> {
+        self.store().delete(&ready_marker(job)).await?;
+        // No job ends after its deadline by more than a sweep, and the day is the same whoever asks.
+        let day = job.deadline_ms / DAY_MS + u64::from(retention_days) + 1;
+        self.store().create(&key::old(day, &job.tenant, &job.job), "").await?;
+        Ok(())
+    }
+}
+
+/// The trace that a job was sent under, for logs.
+pub fn trace_id(job: &Job) -> Option<&str> {
+    job.traceparent.as_deref()?.split('-').nth(1)
+}
+
+/// Counts and sizes of a chunk's lines.
+fn summary(chunk: &Bytes) -> (Counts, ChunkSizes) {
+    #[derive(Deserialize)]
+    struct Line {
+        response: Option<Answer>,
+        error: Option<Code>,
+    }
+    #[derive(Deserialize)]
+    struct Answer {
+        status_code: u16,
+    }
+    #[derive(Deserialize)]
+    struct Code {
+        code: String,
+    }
+    let unfinished = [StopWhy::Cancelled, StopWhy::Expired, StopWhy::Failed].map(StopWhy::item_code);
+    let (mut counts, mut sizes) = (Counts::default(), ChunkSizes::default());
+    for text in line::split(chunk) {
+        let bytes = text.len() as u64 + 1;
+        match serde_json::from_slice::<Line>(text) {
+            Ok(Line { response: Some(answer), .. }) if answer.status_code == 200 => {
+                counts.completed += 1;
+                sizes.output += bytes;
+                continue;
+            }
+            Ok(Line { error: Some(error), .. }) if unfinished.contains(&error.code.as_str()) => {
+                counts.unfinished += 1;
+            }
+            _ => counts.failed += 1,
+        }
+        sizes.errors += bytes;
+    }
+    (counts, sizes)
+}

@@ -1,0 +1,180 @@
+//! One look at a job: fold its facts, do what they ask for, say when to look again. Two looks at once
+//! do no harm: every act of theirs is put-if-absent or repeats itself.
+
+use std::sync::atomic::Ordering;
+
+use facts::JobId;
+use facts::fold::Phase;
+use facts::job::StopWhy;
+use facts::key::{self, JobKeys};
+use policy::Knobs;
+use policy::rescue::{self, At, Shard};
+use policy::units::{Millis, UnixMs};
+
+use super::accept::{minute, ready_marker};
+use super::survey::{Pass, Survey};
+use super::{Jobs, Trouble};
+use crate::catalogue::Catalogue;
+
+/// Longest time between two looks at a job.
+const LOOK_EVERY: Millis = Millis::from_secs(600);
+/// While tasks of a job run or wait, a lost one is noticed within this.
+const LOOK_WHILE_RUNNING: Millis = Millis::from_secs(120);
+/// Tries of a shard at most; then its job fails.
+pub const TRIES_MAX: u32 = 12;
+
+/// What everything here is decided with.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Models, pools, backends.
+    pub catalogue: &'a Catalogue,
+    /// What operators tuned.
+    pub knobs: &'a Knobs,
+}
+
+/// What a look found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// There is no such job.
+    NoJob,
+    /// It has ended; nothing is to be done.
+    Ended,
+    /// It goes on; to be looked at again then.
+    Again(UnixMs),
+}
+
+impl Jobs {
+    /// Looks at a job and does what is due.
+    ///
+    /// # Errors
+    /// [`Trouble`]: nothing is lost, the next look goes on.
+    pub async fn look(
+        &self,
+        world: World<'_>,
+        tenant: &str,
+        id: &JobId,
+        pass: &Pass,
+    ) -> Result<Look, Trouble> {
+        let Some(mut survey) = self.survey(tenant, id, pass).await? else { return Ok(Look::NoJob) };
+        if matches!(survey.phase(), Phase::Waiting | Phase::Running) {
+            self.stop_if_due(&survey).await?;
+            survey.state.stopped = self.stop_of(&JobKeys::new(tenant, id)).await?.is_some();
+        }
+        if survey.phase() == Phase::Stopping {
+            self.seal(&survey.job, &survey.state).await?;
+            survey = self.survey(tenant, id, pass).await?.unwrap_or(survey);
+        }
+        let retention = world.knobs.retention_days;
+        match survey.phase() {
+            Phase::Ended => {
+                self.clear(&survey.job, retention).await?;
+                return Ok(Look::Ended);
+            }
+            Phase::Finishing => {
+                let spent = self.spent(&survey, usd_per_slot_hour(world, &survey.job.pool)).await;
+                self.finish(&survey.job, &survey.state, spent, retention).await?;
+                return Ok(Look::Ended);
+            }
+            // A chunk came in between; the next look finds it.
+            Phase::Stopping => return Ok(Look::Again(self.now())),
+            Phase::Waiting | Phase::Running => {}
+        }
+        self.ring_rescues(world, &survey, pass).await;
+        let marker = ready_marker(&survey.job);
+        if survey.waiting().next().is_some() {
+            self.store().create(&marker, "").await?;
+        } else {
+            self.store().delete(&marker).await?;
+        }
+        self.store().create(&key::index(tenant, survey.job.created_ms, id), "").await?;
+        Ok(Look::Again(self.next_look(&survey)))
+    }
+
+    /// Puts the marker of the next look and takes the others away, the last one last.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn mark(&self, tenant: &str, id: &JobId, next: UnixMs, old: &[String]) -> Result<(), Trouble> {
+        let marker = key::due(minute(next), tenant, id);
+        self.store().create(&marker, "").await?;
+        for old in old.iter().filter(|old| **old != marker) {
+            self.store().delete(old).await?;
+        }
+        Ok(())
+    }
+
+    async fn stop_if_due(&self, survey: &Survey) -> Result<(), Trouble> {
+        let job = &survey.job;
+        if self.now().0 >= job.deadline_ms {
+            let reason = "the deadline passed before this item was done";
+            return self.stop(job, StopWhy::Expired, reason).await;
+        }
+        if survey.waiting().any(|open| open.k >= TRIES_MAX) {
+            let reason = "a part of the job failed too often; its logs say why";
+            return self.stop(job, StopWhy::Failed, reason).await;
+        }
+        Ok(())
+    }
+
+    async fn ring_rescues(&self, world: World<'_>, survey: &Survey, pass: &Pass) {
+        let job = &survey.job;
+        if !is_served(world, survey) {
+            return;
+        }
+        let now = self.now();
+        for open in &survey.open {
+            if !rescue::due(&shard_for_rescue(survey, open), now) {
+                continue;
+            }
+            let left = &pass.rescues_left;
+            if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+                break;
+            }
+            tracing::info!(job = %job.job, shard = open.shard, k = open.k + 1, "rescue rung");
+            self.ring(&job.tenant, &job.job, Some((open.shard, open.k + 1))).await;
+        }
+    }
+
+    fn next_look(&self, survey: &Survey) -> UnixMs {
+        let now = self.now();
+        let deadline = UnixMs(survey.job.deadline_ms);
+        let mut next = (now + LOOK_EVERY).min(deadline);
+        for open in &survey.open {
+            let shard = shard_for_rescue(survey, open);
+            let due = match open.at {
+                At::Rescue { claimed, last_chunk } => {
+                    Some(last_chunk.unwrap_or(claimed).max(claimed) + rescue::SILENT_AFTER)
+                }
+                _ => rescue::begins(&shard),
+            };
+            let watched = open.pack.is_some().then(|| now + LOOK_WHILE_RUNNING);
+            next = due.into_iter().chain(watched).fold(next, UnixMs::min);
+        }
+        next.max(now)
+    }
+}
+
+pub(super) fn shard_for_rescue(survey: &Survey, open: &super::survey::Open) -> Shard {
+    Shard {
+        deadline: UnixMs(survey.job.deadline_ms),
+        promoted: survey.promoted,
+        left: open.left,
+        realtime: survey.realtime_left(),
+        at: open.at,
+    }
+}
+
+/// Whether a backend serves the job's model with the weights that it was promised.
+pub(super) fn is_served(world: World<'_>, survey: &Survey) -> bool {
+    let job = &survey.job;
+    let same = world.catalogue.model(&job.model).is_some_and(|model| model.spec.digest == job.digest);
+    same && world.catalogue.backends.iter().any(|backend| backend.models.contains(&job.model))
+}
+
+/// Price of a slot of this pool for an hour, in US dollars; 0 where the catalogue does not know it.
+fn usd_per_slot_hour(world: World<'_>, pool: &str) -> f64 {
+    let pool = world.catalogue.pools.iter().find(|found| found.facts.name == pool);
+    pool.map_or(0.0, |pool| {
+        pool.facts.price_per_node_hour.usd() / f64::from(pool.facts.slots_per_node.max(1))
+    })
+}

@@ -1,0 +1,378 @@
+//! Waiting shards become tasks of the pool. Pack file first, then each member claims its try, then the
+//! task is added under the pack's name: whoever dies in between is finished by whoever looks next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use facts::job::{Place, Try};
+use facts::key::{self, JobKeys};
+use facts::pack::{Member, Pack};
+use facts::store::Claim;
+use facts::{JobId, id};
+use futures_util::{StreamExt as _, stream};
+use policy::dispatch::{self, Waiting};
+use policy::units::{Millis, UnixMs};
+
+use super::accept::ready_marker;
+use super::look::World;
+use super::survey::{Pass, Survey};
+use super::{Jobs, Trouble, text};
+use crate::azure::batch::job::CreateJobError;
+use crate::azure::batch::{AddError, Added, NewJob, NewTask};
+use crate::catalogue::Pool;
+
+/// Jobs that one pass looks at for a pool: those with the nearest deadlines.
+const JOBS_MAX: usize = 64;
+/// Members of a pack that are claimed beside each other.
+const CLAIMS_AT_ONCE: usize = 8;
+/// Exit codes other than 0 that the service answers by another run of the same task.
+const TASK_RETRIES: u32 = 3;
+/// A task that takes this many times its expected time is stuck.
+const WALL_CLOCK_FACTOR: u64 = 5;
+/// And no task is ended before it had this long.
+const WALL_CLOCK_MIN: Duration = Duration::from_secs(1_800);
+/// Priority bands by what is left until the deadline: soon, today, later.
+const BANDS: [(Millis, &str, i16); 3] = [
+    (Millis::from_secs(3_600), "a", 600),
+    (Millis::from_secs(6 * 3_600), "b", 300),
+    (Millis(u64::MAX), "c", 0),
+];
+/// Longest part of a pool's id in the id of an Azure Batch job, which has 64 characters at most.
+const POOL_IN_ID: usize = 36;
+
+/// What adding a task again came to.
+pub(super) enum Again {
+    /// It is there.
+    Added,
+    /// Its Azure Batch job takes no tasks: it cannot run any more.
+    JobOver,
+    /// Not known.
+    Unknown,
+}
+
+/// A waiting shard, with what is needed to claim it.
+struct Ready<'a> {
+    survey: &'a Survey,
+    shard: u32,
+    k: u32,
+    waiting: Waiting,
+}
+
+impl Jobs {
+    /// Sends waiting shards to a pool while it has room; `only` one job's, or all in the order of their
+    /// deadlines. Says how many tasks were added.
+    ///
+    /// # Errors
+    /// [`Trouble`]; what was claimed is finished by the next look.
+    pub async fn dispatch(
+        &self,
+        world: World<'_>,
+        pool: &Pool,
+        only: Option<(&str, &JobId)>,
+        pass: &Pass,
+    ) -> Result<usize, Trouble> {
+        let Some(offer) = self.offer(world, pool).await? else { return Ok(0) };
+        if offer.room() == 0 {
+            return Ok(0);
+        }
+        let surveys = self.ready_jobs(pool, only, &offer, pass).await?;
+        let mut by_model: BTreeMap<(&str, Option<&str>), Vec<Ready<'_>>> = BTreeMap::new();
+        for survey in surveys.iter().filter(|survey| !survey.promoted && !survey.state.stopped) {
+            let model = (survey.job.model.as_str(), survey.job.digest.as_deref());
+            by_model.entry(model).or_default().extend(ready_shards(survey));
+        }
+        let mut added = 0;
+        for shards in by_model.values() {
+            let model = world.catalogue.model(&shards[0].survey.job.model);
+            let load = model.map(|model| model.facts.load).unwrap_or_default();
+            let offer = dispatch::Pool { load, tasks: offer.tasks + added as u64, ..offer };
+            let waiting: Vec<Waiting> = shards.iter().map(|ready| ready.waiting).collect();
+            let packs = dispatch::packs(&waiting, &offer, self.now());
+            let members: Vec<Vec<&Ready<'_>>> =
+                packs.iter().map(|pack| pack.iter().map(|n| &shards[*n]).collect()).collect();
+            added += self.send(pool, &members).await?;
+        }
+        for survey in &surveys {
+            self.unmark_if_sent(survey).await?;
+        }
+        Ok(added)
+    }
+
+    /// What the pool of this name offers; none while it takes no work or is not in the catalogue.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn offer_of(&self, world: World<'_>, pool: &str) -> Result<Option<dispatch::Pool>, Trouble> {
+        match world.catalogue.pools.iter().find(|found| found.facts.name == pool) {
+            Some(pool) => self.offer(world, pool).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What a pool offers; none while it takes no work.
+    async fn offer(&self, world: World<'_>, pool: &Pool) -> Result<Option<dispatch::Pool>, Trouble> {
+        let (Some(batch), Some(_)) = (self.batch(), &pool.worker) else { return Ok(None) };
+        let nodes = pool.facts.max_nodes.min(world.knobs.max_nodes);
+        let per_node = u64::from(pool.facts.slots_per_node.max(1));
+        let mut tasks = 0;
+        for job in batch.jobs(&job_prefix(&pool.facts.name)).await?.jobs {
+            if let Ok(counts) = batch.task_counts(&job.id).await {
+                tasks += counts.tasks.active + counts.tasks.running;
+            }
+        }
+        // A pool that cannot be counted has work sent to it all the same: nodes come for tasks.
+        let nodes_now = batch.node_counts(&pool.facts.name).await.unwrap_or_default();
+        let kinds = [nodes_now.dedicated, nodes_now.low_priority];
+        let idle: u64 = kinds.iter().map(|counts| u64::from(counts.idle)).sum();
+        let ready: u64 = kinds.iter().map(|counts| u64::from(counts.idle + counts.running)).sum();
+        Ok(Some(dispatch::Pool {
+            slots: u64::from(nodes) * per_node,
+            ready_slots: ready * per_node,
+            idle_slots: idle * per_node,
+            tasks,
+            boot: pool.facts.boot,
+            ..dispatch::Pool::default()
+        }))
+    }
+
+    /// Jobs with shards to send, the nearest deadline first, as many as fill the room.
+    async fn ready_jobs(
+        &self,
+        pool: &Pool,
+        only: Option<(&str, &JobId)>,
+        offer: &dispatch::Pool,
+        pass: &Pass,
+    ) -> Result<Vec<Survey>, Trouble> {
+        let mut owners: Vec<(u64, String, JobId)> = match only {
+            Some((tenant, job)) => vec![(0, tenant.to_owned(), job.clone())],
+            None => {
+                let found = self.store().list(&key::ready_of(&pool.facts.name)).await?;
+                let read =
+                    |key: &str| key::read_ready(key).map(|(at, tenant, job)| (at, tenant.to_owned(), job));
+                found.iter().filter_map(|found| read(&found.key)).collect()
+            }
+        };
+        owners.sort();
+        let enough = offer.room().saturating_mul(offer.pack_size().0);
+        let (mut surveys, mut work) = (Vec::new(), 0);
+        for (_, tenant, job) in owners.into_iter().take(JOBS_MAX) {
+            if let Some(survey) = self.survey(&tenant, &job, pass).await? {
+                work += survey.waiting().map(|open| open.left.0).sum::<u64>();
+                surveys.push(survey);
+            }
+            if work >= enough {
+                break;
+            }
+        }
+        Ok(surveys)
+    }
+
+    /// Writes packs, claims their members and adds their tasks.
+    async fn send(&self, pool: &Pool, packs: &[Vec<&Ready<'_>>]) -> Result<usize, Trouble> {
+        let mut by_job: BTreeMap<String, Vec<Pack>> = BTreeMap::new();
+        for members in packs {
+            let batch_job = self.batch_job(pool, members).await?;
+            let Some(batch_job) = batch_job else { break };
+            let pack = self.pack_of(pool, members, &batch_job);
+            self.store().create(&key::pack(&pack.pack), text(&pack)).await?;
+            let claims: Vec<_> = pack.members.iter().map(|member| self.claim(member, &pack.pack)).collect();
+            let claims: Vec<_> = stream::iter(claims).buffered(CLAIMS_AT_ONCE).collect().await;
+            let claimed = claims.into_iter().filter(|won| matches!(won, Ok(true))).count();
+            if claimed > 0 {
+                by_job.entry(batch_job).or_default().push(pack);
+            }
+        }
+        let mut added = 0;
+        for (batch_job, packs) in by_job {
+            added += self.add(pool, &batch_job, &packs).await;
+        }
+        Ok(added)
+    }
+
+    fn pack_of(&self, pool: &Pool, members: &[&Ready<'_>], batch_job: &str) -> Pack {
+        let first = &members[0].survey.job;
+        let member = |ready: &&Ready<'_>| Member {
+            tenant: ready.survey.job.tenant.clone(),
+            job: ready.survey.job.job.clone(),
+            shard: ready.shard,
+            k: ready.k,
+        };
+        Pack {
+            v: facts::VERSION,
+            pack: id::random(),
+            pool: pool.facts.name.clone(),
+            batch_job: batch_job.to_owned(),
+            model: first.model.clone(),
+            digest: first.digest.clone(),
+            members: members.iter().map(member).collect(),
+            work_ms: members.iter().map(|ready| ready.waiting.work.0).sum(),
+            deadline_ms: members.iter().map(|ready| ready.waiting.deadline.0).max().unwrap_or(0),
+            created_ms: self.now().0,
+            traceparent: first.traceparent.clone(),
+        }
+    }
+
+    async fn claim(&self, member: &Member, pack: &str) -> Result<bool, Trouble> {
+        let why = if member.k == 1 { "first" } else { "again" };
+        let tried = Try {
+            v: facts::VERSION,
+            by: id::random(),
+            place: Place::Deferred { pack: pack.to_owned() },
+            why: why.to_owned(),
+            at_ms: self.now().0,
+        };
+        let key = JobKeys::new(&member.tenant, &member.job).try_(member.shard, member.k);
+        Ok(self.store().claim(&key, text(&tried)).await? == Claim::Won)
+    }
+
+    /// Adds the tasks of packs; one that fails is found by the next look, which adds it again.
+    async fn add(&self, pool: &Pool, batch_job: &str, packs: &[Pack]) -> usize {
+        let Some(batch) = self.batch() else { return 0 };
+        let tasks: Vec<NewTask> = packs.iter().filter_map(|pack| self.task(pool, pack)).collect();
+        let fault = self.store().fault();
+        let adding = batch.add_tasks(batch_job, &tasks);
+        let outcomes = facts::fault::Fault::around(fault, facts::fault::Act::Send, adding).await;
+        let mut added = 0;
+        for (task, outcome) in tasks.iter().zip(outcomes) {
+            match outcome {
+                Ok(Added::Added | Added::Existed) => added += 1,
+                Err(AddError::JobNotActive { code }) => {
+                    tracing::info!(
+                        batch_job,
+                        code,
+                        "an azure batch job is over; the next one takes the work"
+                    );
+                    self.next_round(batch_job);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, batch_job, task = task.id, "a task was not added; the next look adds it");
+                }
+            }
+        }
+        added
+    }
+
+    /// Adds a pack's task again, as its intent says.
+    pub(super) async fn add_again(&self, pack: &Pack, pools: &[Arc<Pool>]) -> Again {
+        let pool = pools.iter().find(|pool| pool.facts.name == pack.pool);
+        let (Some(batch), Some(pool)) = (self.batch(), pool) else { return Again::Unknown };
+        let Some(task) = self.task(pool, pack) else { return Again::JobOver };
+        let mut outcome = batch.add_task(&pack.batch_job, &task).await;
+        if outcome == Err(AddError::JobNotFound) {
+            let Ok(()) = self.create_batch_job(&pack.batch_job, &pack.pool, 0).await else {
+                return Again::Unknown;
+            };
+            outcome = batch.add_task(&pack.batch_job, &task).await;
+        }
+        match outcome {
+            Ok(_) => Again::Added,
+            Err(AddError::JobNotActive { .. }) => {
+                self.next_round(&pack.batch_job);
+                Again::JobOver
+            }
+            Err(error) => {
+                tracing::warn!(%error, pack = pack.pack, "a task could not be added again; trying later");
+                Again::Unknown
+            }
+        }
+    }
+
+    fn task(&self, pool: &Pool, pack: &Pack) -> Option<NewTask> {
+        let worker = pool.worker.as_ref()?;
+        let mut arguments =
+            vec!["--pack".to_owned(), format!("{}{}", self.store_url(), key::pack(&pack.pack))];
+        match (&worker.backend_url, worker.folders.get(&pack.model)) {
+            (Some(url), _) => arguments.extend(["--backend".to_owned(), url.clone()]),
+            (None, Some(folder)) => arguments.extend(["--model".to_owned(), folder.clone()]),
+            (None, None) => {
+                tracing::error!(
+                    pool = pack.pool,
+                    model = pack.model,
+                    "the pool's worker has no folder of this model"
+                );
+                return None;
+            }
+        }
+        let expected = Duration::from_millis(pack.work_ms.saturating_mul(WALL_CLOCK_FACTOR));
+        Some(NewTask {
+            id: pack.pack.clone(),
+            program: worker.program.clone(),
+            arguments,
+            environment: Vec::new(),
+            container_image: worker.image.clone(),
+            max_wall_clock: expected.max(WALL_CLOCK_MIN),
+            max_retries: TASK_RETRIES,
+            required_slots: 1,
+            outputs: Vec::new(),
+        })
+    }
+
+    /// The Azure Batch job of today for what these members need; none where it could not be made.
+    async fn batch_job(&self, pool: &Pool, members: &[&Ready<'_>]) -> Result<Option<String>, Trouble> {
+        let now = self.now();
+        let nearest = members.iter().map(|ready| ready.waiting.deadline).min().unwrap_or(now);
+        let left = nearest.since(now);
+        let (_, band, priority) = BANDS.into_iter().find(|(most, ..)| left <= *most).unwrap_or(BANDS[2]);
+        let series = format!("{}{band}-{}", job_prefix(&pool.facts.name), day(now));
+        let (round, is_made) = self.round(&series);
+        let name = format!("{series}-{round}");
+        if is_made {
+            return Ok(Some(name));
+        }
+        match self.create_batch_job(&name, &pool.facts.name, priority).await {
+            Ok(()) => {
+                self.set_round(&series, round);
+                Ok(Some(name))
+            }
+            Err(error) => {
+                tracing::warn!(%error, batch_job = name, "no azure batch job; work waits in the store");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn create_batch_job(&self, name: &str, pool: &str, priority: i16) -> Result<(), CreateJobError> {
+        let Some(batch) = self.batch() else { return Ok(()) };
+        let job = NewJob { id: name.to_owned(), pool: pool.to_owned(), priority, environment: Vec::new() };
+        batch.create_job(&job).await.map(drop)
+    }
+
+    /// Takes the ready marker of a job away whose shards all have a try.
+    async fn unmark_if_sent(&self, survey: &Survey) -> Result<(), Trouble> {
+        let keys = JobKeys::new(&survey.job.tenant, &survey.job.job);
+        for open in survey.waiting() {
+            if !self.store().exists(&keys.try_(open.shard, open.k + 1)).await? {
+                return Ok(());
+            }
+        }
+        Ok(self.store().delete(&ready_marker(&survey.job)).await?)
+    }
+}
+
+fn ready_shards(survey: &Survey) -> impl Iterator<Item = Ready<'_>> {
+    let all = survey.state.work_left_ms(&survey.job).max(1);
+    let realtime = survey.realtime_left().unwrap_or_default();
+    survey.waiting().map(move |open| Ready {
+        survey,
+        shard: open.shard,
+        k: open.k + 1,
+        waiting: Waiting {
+            work: open.left,
+            since: UnixMs(survey.job.created_ms),
+            deadline: UnixMs(survey.job.deadline_ms),
+            realtime: realtime.scaled(open.left.0, all),
+        },
+    })
+}
+
+/// What the ids of a pool's Azure Batch jobs begin with.
+pub(super) fn job_prefix(pool: &str) -> String {
+    format!("sy-{}-", &pool[..pool.floor_char_boundary(POOL_IN_ID)])
+}
+
+/// A day as `20261121`.
+pub(super) fn day(at: UnixMs) -> String {
+    let instant = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX));
+    instant.unwrap_or(jiff::Timestamp::MAX).strftime("%Y%m%d").to_string()
+}

@@ -1,0 +1,279 @@
+//! What a job's facts and its tasks come to now. Facts come from the store; whether a task can still
+//! run is asked of Azure Batch, once a pass.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use facts::fold::Phase;
+use facts::job::{Place, Try};
+use facts::key::JobKeys;
+use facts::{Job, JobId, Pack, State, fold};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use policy::rescue::At;
+use policy::units::{Millis, UnixMs};
+
+use super::finish::Spent;
+use super::look::World;
+use super::{Jobs, Trouble};
+use crate::azure::batch::Task;
+use crate::azure::batch::task::TaskState;
+use crate::catalogue::{Backend, Pool};
+
+/// Facts and tasks that are looked at beside each other.
+const AT_ONCE: usize = 8;
+
+/// One job, as it is now.
+#[derive(Debug)]
+pub struct Survey {
+    /// What it is.
+    pub job: Arc<Job>,
+    /// What its facts come to.
+    pub state: State,
+    /// Where each shard is that is not done, while the job runs.
+    pub open: Vec<Open>,
+    /// Whether its owner asked for the realtime lane.
+    pub promoted: bool,
+}
+
+/// A shard that is not done.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Which.
+    pub shard: u32,
+    /// Its newest try, from 1; 0: none.
+    pub k: u32,
+    /// Where it is.
+    pub at: At,
+    /// The pack of its newest try, if that was deferred.
+    pub pack: Option<String>,
+    /// Whether that pack's state is not known, because Azure Batch did not answer.
+    pub unknown: bool,
+    /// What is left of it, on one slot.
+    pub left: Millis,
+}
+
+/// What one pass has asked already.
+#[derive(Debug, Default)]
+pub struct Pass {
+    tasks: Mutex<HashMap<String, TaskAt>>,
+    /// Rescues that may still be rung.
+    pub rescues_left: AtomicU32,
+    /// Times that a pack was added again.
+    pub added_again: AtomicU32,
+    pools: Vec<Arc<Pool>>,
+}
+
+impl Pass {
+    /// A pass in this world. It may ring as many rescues as knob `rescue-share` leaves of all slots of
+    /// realtime replicas, and at least one.
+    pub fn of(world: World<'_>) -> Pass {
+        let slots = |backend: &Arc<Backend>| {
+            backend.facts.slots_per_replica * backend.facts.max_replicas.min(world.knobs.max_replicas)
+        };
+        let slots: u32 = world.catalogue.backends.iter().map(slots).sum();
+        let rescues = (slots * world.knobs.rescue_share_percent / 100).max(1);
+        Pass { rescues_left: rescues.into(), pools: world.catalogue.pools.clone(), ..Pass::default() }
+    }
+}
+
+/// What became of a pack's task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TaskAt {
+    Queued,
+    Running,
+    /// It cannot run any more: what it left undone may be tried again.
+    Over,
+    /// Azure Batch does not say.
+    Unknown,
+}
+
+impl Survey {
+    /// Where it is in its life.
+    pub fn phase(&self) -> Phase {
+        self.state.phase()
+    }
+
+    /// Shards that no task can run and nobody rescues.
+    pub fn waiting(&self) -> impl Iterator<Item = &Open> {
+        self.open.iter().filter(|open| open.at == At::Nowhere && !open.unknown)
+    }
+
+    /// What is left of the whole job in the realtime lane; none where nothing serves it there.
+    pub fn realtime_left(&self) -> Option<Millis> {
+        let all: u64 = self.job.shards.iter().map(|shard| shard.work_ms).sum();
+        let left = self.state.work_left_ms(&self.job);
+        self.job.estimate.realtime_ms.map(|whole| Millis(whole).scaled(left, all.max(1)))
+    }
+}
+
+impl Jobs {
+    /// Looks at a job; none where there is none.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn survey(&self, tenant: &str, id: &JobId, pass: &Pass) -> Result<Option<Survey>, Trouble> {
+        let Some(job) = self.job(tenant, id).await? else { return Ok(None) };
+        let keys = JobKeys::new(tenant, id);
+        let listing = self.store().list(keys.folder()).await?;
+        let state = fold(&job, &listing);
+        let promoted = listing.iter().any(|found| found.key == keys.promote());
+        let mut open = Vec::new();
+        if matches!(state.phase(), Phase::Waiting | Phase::Running) {
+            let shards = (0..).zip(&state.shards).filter(|(_, seen)| !seen.is_done());
+            let looks: Vec<_> = shards.map(|(shard, _)| self.open_shard(&job, &state, shard, pass)).collect();
+            open = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        }
+        Ok(Some(Survey { job, state, open, promoted }))
+    }
+
+    async fn open_shard(&self, job: &Job, state: &State, shard: u32, pass: &Pass) -> Result<Open, Trouble> {
+        let seen = &state.shards[shard as usize];
+        let chunks = seen.chunks.len().max(1) as u64;
+        let done = u64::from(seen.chunks_done());
+        let left = Millis(job.shards[shard as usize].work_ms).scaled(chunks - done, chunks);
+        let none = Open { shard, k: seen.tries, at: At::Nowhere, pack: None, unknown: false, left };
+        if seen.tries == 0 {
+            return Ok(none);
+        }
+        let key = JobKeys::new(&job.tenant, &job.job).try_(shard, seen.tries);
+        let Some(newest) = self.fact::<Try>(&key).await? else { return Ok(none) };
+        Ok(match newest.place {
+            Place::Realtime { not_after_ms } if self.now().0 >= not_after_ms => none,
+            Place::Realtime { .. } => {
+                let claimed = UnixMs(newest.at_ms);
+                let last_chunk = seen.last_chunk_ms.map(|ms| self.at_store_time(ms));
+                Open { at: At::Rescue { claimed, last_chunk }, ..none }
+            }
+            Place::Deferred { pack } => {
+                let (at, unknown) = match self.task_at(&pack, pass).await? {
+                    TaskAt::Queued => (At::Queued, false),
+                    TaskAt::Running => (At::Running, false),
+                    TaskAt::Over => (At::Nowhere, false),
+                    TaskAt::Unknown => (At::Nowhere, true),
+                };
+                Open { at, unknown, pack: Some(pack), ..none }
+            }
+        })
+    }
+
+    /// What became of a pack's task, asked once a pass. A task that is not there although its pack
+    /// says that it was to be added is added now: that is how an interrupted dispatch is recovered.
+    async fn task_at(&self, pack: &str, pass: &Pass) -> Result<TaskAt, Trouble> {
+        if let Some(known) = pass.tasks.lock().expect("no holder of this lock panics").get(pack) {
+            return Ok(known.clone());
+        }
+        let at = match self.pack(pack).await? {
+            // The intent names a pack that was never written: its writer died before.
+            None => TaskAt::Over,
+            Some(found) => self.ask_task(&found, pass).await,
+        };
+        pass.tasks.lock().expect("no holder of this lock panics").insert(pack.to_owned(), at.clone());
+        Ok(at)
+    }
+
+    async fn ask_task(&self, pack: &Pack, pass: &Pass) -> TaskAt {
+        let Some(batch) = self.batch() else { return TaskAt::Unknown };
+        match batch.task(&pack.batch_job, &pack.pack).await {
+            Ok(Some(task)) => match task.state {
+                TaskState::Active => TaskAt::Queued,
+                TaskState::Preparing | TaskState::Running => TaskAt::Running,
+                TaskState::Completed => TaskAt::Over,
+                TaskState::Unknown => TaskAt::Unknown,
+            },
+            Ok(None) => {
+                pass.added_again.fetch_add(1, Ordering::Relaxed);
+                match self.add_again(pack, &pass.pools).await {
+                    super::pack::Again::Added => TaskAt::Queued,
+                    super::pack::Again::JobOver => TaskAt::Over,
+                    super::pack::Again::Unknown => TaskAt::Unknown,
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, pack = pack.pack, "a task cannot be looked at; looking again later");
+                TaskAt::Unknown
+            }
+        }
+    }
+
+    /// The task of a pack, where Azure Batch still knows it.
+    pub(crate) async fn task_of(&self, pack: &str) -> Result<Option<(Arc<Pack>, Task)>, Trouble> {
+        let (Some(batch), Some(pack)) = (self.batch(), self.pack(pack).await?) else { return Ok(None) };
+        Ok(batch.task(&pack.batch_job, &pack.pack).await?.map(|task| (pack, task)))
+    }
+
+    /// The packs that a job's shards were tried in last, the newest shards first, at most `most`.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn newest_packs(&self, survey: &Survey, most: usize) -> Result<Vec<String>, Trouble> {
+        let keys = JobKeys::new(&survey.job.tenant, &survey.job.job);
+        let mut packs: Vec<String> = Vec::new();
+        let tried = (0..).zip(&survey.state.shards).filter(|(_, seen)| seen.tries > 0);
+        let mut tried: Vec<(u32, u32)> = tried.map(|(shard, seen)| (shard, seen.tries)).collect();
+        tried.reverse();
+        for (shard, k) in tried {
+            if packs.len() == most {
+                break;
+            }
+            if let Some(Try { place: Place::Deferred { pack }, .. }) = self.fact(&keys.try_(shard, k)).await?
+                && !packs.contains(&pack)
+            {
+                packs.push(pack);
+            }
+        }
+        Ok(packs)
+    }
+
+    /// The end of what a pack's worker wrote; none: its node is gone, or it has not begun.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn log_of(&self, pack: &str, bytes_max: usize) -> Result<Option<bytes::Bytes>, Trouble> {
+        let (Some(batch), Some(pack)) = (self.batch(), self.pack(pack).await?) else { return Ok(None) };
+        Ok(batch.task_file_tail(&pack.batch_job, &pack.pack, "stderr.txt", bytes_max).await?)
+    }
+
+    /// What a job's tries came to: slot time of its share in each task at the pool's price, and the
+    /// estimate for what ran in the realtime lane. A task that is not known any more counts as expected.
+    pub(super) async fn spent(&self, survey: &Survey, usd_per_slot_hour: f64) -> Spent {
+        let (job, state) = (&survey.job, &survey.state);
+        let keys = JobKeys::new(&job.tenant, &job.job);
+        let all: u64 = job.shards.iter().map(|shard| shard.work_ms).sum();
+        let mut spent = Spent::default();
+        let mut tasks: HashMap<String, Option<(u64, u64)>> = HashMap::new();
+        for (n, (shard, seen)) in (0..).zip(job.shards.iter().zip(&state.shards)) {
+            for k in 1..=seen.tries {
+                let Ok(Some(tried)) = self.fact::<Try>(&keys.try_(n, k)).await else { continue };
+                match tried.place {
+                    Place::Realtime { .. } => {
+                        let whole = job.estimate.realtime_cost_micro_usd.unwrap_or(0);
+                        spent.cost_micro_usd += whole * shard.work_ms / all.max(1);
+                        spent.compute_ms += shard.work_ms;
+                    }
+                    Place::Deferred { pack } => {
+                        if !tasks.contains_key(&pack) {
+                            let ran = self.ran_ms(&pack).await;
+                            tasks.insert(pack.clone(), ran);
+                        }
+                        let ms = match tasks[&pack] {
+                            Some((ran, work)) => ran * shard.work_ms / work.max(1),
+                            None => shard.work_ms,
+                        };
+                        spent.compute_ms += ms;
+                        spent.cost_micro_usd += (ms as f64 / 3_600_000.0 * usd_per_slot_hour * 1e6) as u64;
+                    }
+                }
+            }
+        }
+        spent
+    }
+
+    /// How long a pack's task ran, and how much work was expected of it.
+    async fn ran_ms(&self, pack: &str) -> Option<(u64, u64)> {
+        let (pack, task) = self.task_of(pack).await.ok()??;
+        let (started, ended) = (task.started?, task.ended.unwrap_or_else(|| self.now()));
+        Some((ended.since(started).0, pack.work_ms))
+    }
+}

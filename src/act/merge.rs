@@ -1,0 +1,85 @@
+//! Merges what processes saw of backends and what Azure Batch says of pools into the view that
+//! decisions are made with.
+
+use facts::view::{BackendView, PoolView, ProcessState, View};
+use facts::{StoreError, key};
+use policy::units::{Millis, UnixMs};
+
+use super::jobs::look::World;
+use super::jobs::{Jobs, Trouble};
+
+/// An older state is of a process that is gone.
+const STATE_FRESH: Millis = Millis::from_secs(60);
+/// A state this old is deleted.
+const STATE_DEAD: Millis = Millis::from_secs(600);
+/// What a task that is not over has left, on average.
+const TASK_LEFT: Millis = Millis::from_secs(120);
+/// Jobs whose waiting work is added up.
+const JOBS_MAX: usize = 500;
+
+/// Merges and writes the view.
+///
+/// # Errors
+/// [`Trouble`]; the old view stays until it is too old to be believed.
+pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, Trouble> {
+    let store = jobs.store();
+    let before: View = match store.get(key::VIEW).await {
+        Ok(object) => serde_json::from_slice(&object.content).unwrap_or_default(),
+        Err(StoreError::NotFound(_)) => View::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut view = View { observed_at: now.0, seq: before.seq + 1, ..View::default() };
+    for state in states(jobs, now).await? {
+        view.spent_this_hour_micro_usd += state.spent_this_hour_micro_usd;
+        for (name, seen) in state.backends {
+            let merged = view.backends.entry(name).or_insert_with(BackendView::default);
+            merged.in_flight += seen.in_flight;
+            merged.ready_replicas = merged.ready_replicas.max(seen.replicas.0);
+            merged.starting_replicas = merged.starting_replicas.max(seen.replicas.1);
+        }
+    }
+    for pool in &world.catalogue.pools {
+        let name = &pool.facts.name;
+        let seen = pool_view(jobs, world, name).await;
+        // A pool that cannot be seen now is shown as it was seen last.
+        let seen = seen.unwrap_or_else(|_| before.pools.get(name).copied().unwrap_or_default());
+        view.pools.insert(name.clone(), seen);
+    }
+    let text = serde_json::to_string(&view).expect("a view is plain data, which always serializes");
+    store.overwrite(key::VIEW, text).await?;
+    Ok(view)
+}
+
+async fn states(jobs: &Jobs, now: UnixMs) -> Result<Vec<ProcessState>, Trouble> {
+    let mut states = Vec::new();
+    for found in jobs.store().list(key::PROCESS_STATES).await? {
+        let Ok(object) = jobs.store().get(&found.key).await else { continue };
+        let Ok(state) = serde_json::from_slice::<ProcessState>(&object.content) else { continue };
+        let age = now.since(UnixMs(state.written_at));
+        if age > STATE_DEAD {
+            jobs.store().delete(&found.key).await?;
+        } else if age <= STATE_FRESH {
+            states.push(state);
+        }
+    }
+    Ok(states)
+}
+
+async fn pool_view(jobs: &Jobs, world: World<'_>, name: &str) -> Result<PoolView, Trouble> {
+    let Some(offer) = jobs.offer_of(world, name).await? else { return Ok(PoolView::default()) };
+    let ready = jobs.store().list(&key::ready_of(name)).await?;
+    let mut backlog = offer.tasks.saturating_mul(TASK_LEFT.0);
+    for (_, tenant, id) in ready.iter().take(JOBS_MAX).filter_map(|found| key::read_ready(&found.key)) {
+        if let Some(job) = jobs.job(tenant, &id).await? {
+            backlog += job.shards.iter().map(|shard| shard.work_ms).sum::<u64>();
+        }
+    }
+    let per_node = world.catalogue.pools.iter().find(|pool| pool.facts.name == name);
+    let per_node = per_node.map_or(1, |pool| u64::from(pool.facts.slots_per_node.max(1)));
+    Ok(PoolView {
+        ready_nodes: u32::try_from(offer.ready_slots / per_node).unwrap_or(u32::MAX),
+        tasks: offer.tasks,
+        waiting_jobs: ready.len() as u64,
+        backlog_ms: backlog,
+    })
+}

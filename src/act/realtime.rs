@@ -1,0 +1,106 @@
+//! The realtime lane for deferred work: one line's request at a backend, admitted below what clients
+//! wait for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clock::Clock;
+use facts::Job;
+use http_body_util::{BodyExt as _, Limited};
+use policy::Knobs;
+use policy::request::Operation;
+use policy::units::UnixMs;
+use serde_json::value::RawValue;
+
+use super::forward::{Outcome, Try, forward};
+use super::jobs::rescue::{Answer, Ask};
+use crate::catalogue::Catalogue;
+use crate::http::{HeaderMap, HeaderValue, Response, Span};
+use crate::metrics::Metrics;
+
+/// How long one line's answer may take.
+const LINE_WITHIN: Duration = Duration::from_secs(120);
+/// Largest answer to a line.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Sends lines to the backends of a catalogue.
+pub struct Realtime<'a> {
+    /// Calls backends.
+    pub client: &'a reqwest::Client,
+    /// Counts what is under way.
+    pub metrics: &'a Metrics,
+    /// The backends.
+    pub catalogue: &'a Catalogue,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Realtime<'_> {
+    /// Lines that a rescue may have under way at once: knob `rescue-share` of the slots, at least one.
+    pub fn slots_for_rescues(&self, knobs: &Knobs) -> usize {
+        let slots = self.catalogue.backends.iter().map(|backend| {
+            backend.facts.slots_per_replica * backend.facts.max_replicas.min(knobs.max_replicas)
+        });
+        (slots.sum::<u32>() * knobs.rescue_share_percent / 100).max(1) as usize
+    }
+
+    fn now(&self) -> UnixMs {
+        UnixMs(self.clock.now_ms())
+    }
+}
+
+impl Ask for Realtime<'_> {
+    async fn ask(&self, job: &Job, body: &RawValue) -> Option<Answer> {
+        let operation = operation(&job.url)?;
+        let serves =
+            |backend: &&std::sync::Arc<crate::catalogue::Backend>| backend.models.contains(&job.model);
+        let mut headers = HeaderMap::new();
+        if let Some(trace) = job.traceparent.as_deref().and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert("traceparent", trace);
+        }
+        let id = HeaderValue::try_from(job.job.as_str()).ok()?;
+        for backend in self.catalogue.backends.iter().filter(serves) {
+            let Some(under_way) = self.metrics.backend(&backend.name).begin(self.now()) else { continue };
+            let tried = Try {
+                backend,
+                operation,
+                model: &job.model,
+                headers: &headers,
+                id: &id,
+                body: Bytes::copy_from_slice(body.get().as_bytes()),
+                within: LINE_WITHIN,
+                span: &Span::default(),
+            };
+            match forward(self.client, tried, under_way, || self.now()).await {
+                Outcome::Answered(response) | Outcome::Refused(response) => return read(response).await,
+                Outcome::Failed(_) => {}
+            }
+        }
+        None
+    }
+}
+
+/// The operation of a line's `url`.
+pub fn operation(url: &str) -> Option<Operation> {
+    match url {
+        "/v1/embeddings" => Some(Operation::Embeddings),
+        "/v1/chat/completions" => Some(Operation::ChatCompletions),
+        "/v1/completions" => Some(Operation::Completions),
+        _ => None,
+    }
+}
+
+/// The `url` of an operation's lines.
+pub fn url(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Embeddings => "/v1/embeddings",
+        Operation::ChatCompletions => "/v1/chat/completions",
+        Operation::Completions => "/v1/completions",
+    }
+}
+
+async fn read(response: Response) -> Option<Answer> {
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+    Some(Answer { status, body: body.to_bytes() })
+}

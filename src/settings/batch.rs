@@ -1,0 +1,53 @@
+//! Settings of the Azure Batch account. Without them the deferred lane takes no work.
+
+use url::Url;
+
+use super::{Reader, Secret, is_loopback, name};
+use crate::azure::batch::SharedKey;
+
+/// The account that runs deferred work.
+#[derive(Clone, Debug)]
+pub struct BatchAccount {
+    /// As `https://ACCOUNT.REGION.batch.azure.com`.
+    pub endpoint: Url,
+    /// Signs requests.
+    pub key: SharedKey,
+}
+
+impl Reader {
+    pub(super) fn batch(&mut self) -> Option<BatchAccount> {
+        let endpoint = self.url(name::BATCH_ENDPOINT);
+        let account = self.text(name::BATCH_ACCOUNT_NAME);
+        let key = self.text(name::BATCH_ACCOUNT_KEY).map(Secret::new);
+        if endpoint.is_none() && account.is_none() && key.is_none() {
+            return None;
+        }
+        let Some(endpoint) = endpoint else {
+            self.problem(name::BATCH_ENDPOINT, "is not set; give https://ACCOUNT.REGION.batch.azure.com");
+            return None;
+        };
+        if endpoint.scheme() != "https" && !is_loopback(&endpoint) {
+            self.problem(name::BATCH_ENDPOINT, "must be https, or http on loopback");
+            return None;
+        }
+        let named = || endpoint.host_str()?.split_once('.').map(|(account, _)| account.to_owned());
+        let Some(account) = account.or_else(named) else {
+            self.problem(name::BATCH_ACCOUNT_NAME, "is not set, and the endpoint does not name the account");
+            return None;
+        };
+        let Some(key) = key else {
+            self.problem(
+                name::BATCH_ACCOUNT_KEY,
+                "is not set; this version signs with the account's key and cannot use an identity yet",
+            );
+            return None;
+        };
+        match SharedKey::new(&account, &key) {
+            Ok(key) => Some(BatchAccount { endpoint, key }),
+            Err(error) => {
+                self.problem(name::BATCH_ACCOUNT_KEY, error.to_string());
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A job as its owner sees it: pure, from its facts and what its tasks came to.
+
+use std::collections::BTreeMap;
+
+use facts::fold::Phase;
+use facts::job::{End, Kind, Status, Stop};
+use policy::dispatch;
+use policy::reason::{Code, Evidence, Reason};
+use policy::rescue::At;
+use policy::units::{Millis, UnixMs};
+use wire::jobs::{Cost, Eta, Items, JobView, Links, ReasonView, Shards};
+
+use crate::act::jobs::finish::trace_id;
+use crate::act::jobs::survey::{Open, Survey};
+
+/// What is known beside the survey.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// Why it was asked to stop.
+    pub stop: Option<Stop>,
+    /// How it ended.
+    pub end: Option<End>,
+    /// What its pool offers.
+    pub offer: Option<dispatch::Pool>,
+}
+
+/// Renders a job.
+pub fn view(survey: &Survey, beside: &Beside, now: UnixMs) -> JobView {
+    let (job, state) = (&survey.job, &survey.state);
+    let end = beside.end.as_ref();
+    let counts = end.map(|end| end.counts).unwrap_or_default();
+    let dollars = |micro: u64| micro as f64 / 1e6;
+    let id = job.job.to_string();
+    let link = |what: &str| format!("/api/jobs/{id}{what}");
+    JobView {
+        object: "job".to_owned(),
+        kind: match job.kind {
+            Kind::Request => "request",
+            Kind::OpenaiBatch { .. } => "openai_batch",
+        }
+        .to_owned(),
+        status: status(state.phase(), end).to_owned(),
+        url: job.url.clone(),
+        model: job.model.clone(),
+        created: instant(UnixMs(job.created_ms)),
+        deadline: instant(UnixMs(job.deadline_ms)),
+        finished: end.map(|end| instant(UnixMs(end.finished_ms))),
+        items: Items {
+            total: job.lines(),
+            done: state.lines_done(job),
+            failed: counts.failed,
+            unfinished: counts.unfinished,
+        },
+        shards: shards(survey),
+        eta: Eta { p50: instant(UnixMs(job.estimate.p50_ms)), p95: instant(UnixMs(job.estimate.p95_ms)) },
+        cost: Cost {
+            estimate_usd: dollars(job.estimate.cost_micro_usd),
+            usd: end.map(|end| dollars(end.cost_micro_usd)),
+            all_realtime_usd: job.estimate.realtime_cost_micro_usd.map(dollars),
+        },
+        reasons: reasons(survey, beside, now).iter().map(reason_view).collect(),
+        labels: job.labels.clone(),
+        trace_id: trace_id(job).map(str::to_owned),
+        links: Links { job: link(""), result: link("/result"), logs: link("/logs") },
+        id,
+    }
+}
+
+/// Where a job is in its life, as clients read it.
+pub fn status(phase: Phase, end: Option<&End>) -> &'static str {
+    match (phase, end.map(|end| end.status)) {
+        (_, Some(Status::Completed)) => "completed",
+        (_, Some(Status::Cancelled)) => "cancelled",
+        (_, Some(Status::Expired)) => "expired",
+        (_, Some(Status::Failed)) => "failed",
+        (Phase::Waiting, None) => "waiting",
+        (Phase::Running, None) => "running",
+        (Phase::Stopping, None) => "stopping",
+        (Phase::Finishing | Phase::Ended, None) => "finishing",
+    }
+}
+
+/// Why a job is where it is, the most telling first; none once it has ended well.
+pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
+    let job = &survey.job;
+    if let (Some(stop), true) = (&beside.stop, beside.end.is_none() || beside.is_stopped()) {
+        let code = match stop.why {
+            facts::job::StopWhy::Cancelled => Code::Stopping,
+            facts::job::StopWhy::Expired => Code::Expired,
+            facts::job::StopWhy::Failed => Code::TriesUsedUp,
+        };
+        return vec![Reason::new(code).with("asked", Evidence::At(UnixMs(stop.at_ms)))];
+    }
+    match survey.phase() {
+        Phase::Ended => return Vec::new(),
+        Phase::Finishing => return vec![Reason::new(Code::Finishing).next("the next look writes it", None)],
+        Phase::Waiting | Phase::Running | Phase::Stopping => {}
+    }
+    let count = |test: &dyn Fn(&Open) -> bool| survey.open.iter().filter(|open| test(open)).count() as u64;
+    let mut reasons = Vec::new();
+    let rescued = count(&|open| matches!(open.at, At::Rescue { .. }));
+    if survey.promoted || rescued > 0 {
+        let code = if survey.promoted { Code::Promoted } else { Code::Rescued };
+        reasons.push(Reason::new(code).with("shards", Evidence::Count(rescued)));
+    }
+    let running = count(&|open| open.at == At::Running);
+    if running > 0 {
+        reasons.push(Reason::new(Code::Running).with("shards", Evidence::Count(running)));
+    }
+    let queued = count(&|open| open.at == At::Queued);
+    if queued > 0 {
+        let reason = Reason::new(Code::WaitingForNode)
+            .with("shards", Evidence::Count(queued))
+            .next("a node takes it, or it is rescued", rescue_at(survey))
+            .remedy("promote the job to realtime", None);
+        reasons.push(reason);
+    }
+    let unknown = count(&|open| open.unknown);
+    if unknown > 0 {
+        let reason = Reason::new(Code::BatchUnavailable).with("shards", Evidence::Count(unknown));
+        reasons.push(reason.next("it is asked again", None));
+    }
+    if let Some(open) = survey.waiting().next() {
+        let waiting = dispatch::Waiting {
+            work: open.left,
+            since: UnixMs(job.created_ms),
+            deadline: UnixMs(job.deadline_ms),
+            realtime: survey.realtime_left().unwrap_or_default(),
+        };
+        reasons.push(match &beside.offer {
+            Some(offer) => dispatch::waiting_reason(&waiting, offer),
+            None => Reason::new(Code::BatchUnavailable).next("it is rescued", rescue_at(survey)),
+        });
+    }
+    let left = Evidence::Time(UnixMs(job.deadline_ms).since(now));
+    if let Some(first) = reasons.first_mut() {
+        first.evidence.push(("until_deadline", left));
+    }
+    reasons
+}
+
+impl Beside {
+    fn is_stopped(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.status != Status::Completed)
+    }
+}
+
+fn rescue_at(survey: &Survey) -> Option<UnixMs> {
+    let realtime = survey.realtime_left()?;
+    Some(UnixMs(survey.job.deadline_ms) - (realtime + policy::rescue::RESCUE_WITHIN))
+}
+
+fn shards(survey: &Survey) -> Shards {
+    let mut shards = Shards { total: survey.state.shards.len() as u64, ..Shards::default() };
+    for seen in &survey.state.shards {
+        shards.done += u64::from(seen.is_done());
+        shards.retries += u64::from(seen.tries.saturating_sub(1));
+    }
+    for open in &survey.open {
+        match open.at {
+            At::Nowhere => shards.waiting += 1,
+            At::Queued => shards.queued += 1,
+            At::Running => shards.running += 1,
+            At::Rescue { .. } => shards.rescued += 1,
+        }
+    }
+    shards
+}
+
+fn reason_view(reason: &Reason) -> ReasonView {
+    let shown = |value: &Evidence| match value {
+        Evidence::At(at) => instant(*at),
+        Evidence::Cost(cost) => format!("{} USD", cost.usd()),
+        other => other.to_string(),
+    };
+    let evidence: BTreeMap<String, String> =
+        reason.evidence.iter().map(|(name, value)| ((*name).to_owned(), shown(value))).collect();
+    ReasonView {
+        code: reason.code.as_str().to_owned(),
+        evidence,
+        next: reason.next.as_ref().map(|next| next.what.to_owned()),
+        next_at: reason.next.as_ref().and_then(|next| next.at).map(instant),
+        remedy: reason.remedy.as_ref().map(|remedy| remedy.what.to_owned()),
+    }
+}
+
+/// An instant as RFC 3339, to the second.
+pub fn instant(at: UnixMs) -> String {
+    let whole = i64::try_from(Millis(at.0).0 / 1_000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(whole).unwrap_or(jiff::Timestamp::MAX).to_string()
+}
