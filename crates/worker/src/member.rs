@@ -116,11 +116,12 @@ pub(crate) async fn run(run: &Run<'_>, member: &Member, job: Option<Job>) -> Res
         Some(outcome) => (outcome, 0),
         None => {
             work.marks = Marks::read(&listing, work.keys.folder());
-            let before = u64::from(standing.chunks_done()) * u64::from(job.chunk_lines);
-            let progress = Progress::new(shard.lines.into(), before.min(shard.lines.into()));
             let missing: Vec<u32> = standing.missing().collect();
+            let left: u64 = missing.iter().map(|c| work.chunk_lines(*c)).sum();
+            let total = u64::from(shard.lines);
+            let progress = Progress::new(total, total.saturating_sub(left));
             let done = progress.told(work.chunks(&missing, &progress)).await?;
-            progress.seen().tell("member done");
+            progress.seen().tell("member summary");
             done
         }
     };
@@ -143,6 +144,11 @@ impl Work<'_> {
         Ok(newest.is_some_and(|newest| matches!(newest.place, Place::Deferred { pack: of } if of == *pack)))
     }
 
+    fn chunk_lines(&self, c: u32) -> u64 {
+        let range = self.shard.chunk_range(self.job.chunk_lines, c);
+        range.end.saturating_sub(range.start)
+    }
+
     /// Runs the chunks that were missing at the start.
     async fn chunks(&self, missing: &[u32], progress: &Progress) -> Result<(Outcome, u32), Error> {
         let input = self.input().await?;
@@ -151,7 +157,10 @@ impl Work<'_> {
         for c in missing {
             match self.look(*c).await? {
                 Look::Leave(outcome) => return Ok((outcome, chunks)),
-                Look::Exists => continue,
+                Look::Exists => {
+                    progress.elsewhere(self.chunk_lines(*c));
+                    continue;
+                }
                 Look::Missing => {}
             }
             let range = self.shard.chunk_range(self.job.chunk_lines, *c);

@@ -14,6 +14,9 @@ use worker::{Backend, Error, Exit, Summary};
 
 use crate::fixture::{Fixture, Folder, encoder, line, lines, undisturbed};
 
+type Change = fn(&mut Fixture);
+type Key = fn(&Fixture) -> Option<String>;
+
 fn outcomes(summary: &Summary) -> Vec<(Outcome, u32)> {
     summary.members.iter().map(|member| (member.outcome, member.chunks)).collect()
 }
@@ -107,7 +110,7 @@ async fn only_what_is_claimed_for_this_pack_is_run() {
 async fn jobs_that_need_nothing_more_are_left_alone() {
     let backend = encoder();
     let fixture = Fixture::new(&lines(2), 2, 2);
-    let cases: &[(Outcome, fn(&mut Fixture), fn(&Fixture) -> Option<String>)] = &[
+    let cases: &[(Outcome, Change, Key)] = &[
         (Outcome::Stopped, |_| (), |fixture| Some(fixture.keys.stop())),
         (Outcome::Ended, |_| (), |fixture| Some(fixture.keys.end())),
         (Outcome::Late, |fixture| fixture.job.deadline_ms = 1, |_| None),
@@ -130,7 +133,7 @@ async fn jobs_that_need_nothing_more_are_left_alone() {
 #[tokio::test]
 async fn facts_that_make_no_sense_are_refused_and_named() {
     let backend = encoder();
-    let cases: &[(fn(&mut Fixture), &str)] = &[
+    let cases: &[(Change, &str)] = &[
         (|fixture| fixture.pack.v = 9, "version 9"),
         (|fixture| fixture.job.v = 9, "version 9"),
         (|fixture| fixture.pack.members[0].shard = 7, "no shard 7"),

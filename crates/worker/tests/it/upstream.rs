@@ -14,6 +14,8 @@ use worker::{Backend, Exit};
 use crate::fixture::{Fixture, line, lines, undisturbed};
 use crate::scripted::{BOUND, Call, Reply, Scripted, embedding};
 
+type Answer = fn(&Call) -> Reply;
+
 /// Long enough never to be over in a test that ends well.
 fn patient() -> Patience {
     let ms = Duration::from_millis;
@@ -116,7 +118,7 @@ async fn a_refusal_that_names_the_item_is_its_answer() {
 
 #[tokio::test]
 async fn a_backend_that_stays_down_ends_the_run_and_loses_nothing() {
-    let cases: &[(fn(&Call) -> Reply, &str)] = &[
+    let cases: &[(Answer, &str)] = &[
         (|_| Reply::Http(503, "", "loading".to_owned()), "down"),
         (|_| Reply::Http(401, "", "who are you".to_owned()), "refuses"),
         (|_| Reply::Http(404, "", "no such model".to_owned()), "refuses"),
