@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 use worker::encoder::{Encoder, NotLoaded};
 use worker::settings::{By, Flags, Settings, Task};
+use worker::terminal::Terminal;
 use worker::upstream::Upstream;
 use worker::{Backend, Error, Exit, by_hand, notice};
 
@@ -53,8 +54,7 @@ fn log(json: bool) {
     if json {
         log.json().flatten_event(true).with_span_list(false).init();
     } else {
-        // For a person: what happens, without the machine's trimmings.
-        log.without_time().with_target(false).with_ansi(false).compact().init();
+        log.event_format(Terminal).init();
     }
 }
 

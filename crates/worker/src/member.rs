@@ -94,17 +94,10 @@ pub(crate) async fn run(run: &Run<'_>, member: &Member, job: Option<Job>) -> Res
     let keys = JobKeys::new(&member.tenant, &member.job);
     let listing = run.store.list(keys.folder()).await?;
     let state = fold(&job, &listing);
+    let marks = Marks::read(&listing, keys.folder());
     let shard = &job.shards[member.shard as usize];
     let standing = &state.shards[member.shard as usize];
-    let mut work = Work {
-        run,
-        keys,
-        job: &job,
-        shard,
-        number: member.shard,
-        k: standing.tries,
-        marks: Marks::default(),
-    };
+    let work = Work { run, keys, job: &job, shard, number: member.shard, k: standing.tries, marks };
     let outcome = match () {
         () if state.ended => Some(Outcome::Ended),
         () if standing.is_done() => Some(Outcome::Finished),
@@ -115,7 +108,6 @@ pub(crate) async fn run(run: &Run<'_>, member: &Member, job: Option<Job>) -> Res
     let (outcome, chunks) = match outcome {
         Some(outcome) => (outcome, 0),
         None => {
-            work.marks = Marks::read(&listing, work.keys.folder());
             let missing: Vec<u32> = standing.missing().collect();
             let left: u64 = missing.iter().map(|c| work.chunk_lines(*c)).sum();
             let total = u64::from(shard.lines);
@@ -126,6 +118,8 @@ pub(crate) async fn run(run: &Run<'_>, member: &Member, job: Option<Job>) -> Res
         }
     };
     if outcome == Outcome::Finished {
+        let lines = shard.first_line..shard.first_line + u64::from(shard.lines);
+        work.marks.clear(run.store, &work.keys, &lines).await?;
         // A hint for the sweep, which would look in its own time too.
         run.store.create(&key::due(key::NOW, &member.tenant, &member.job), Bytes::new()).await?;
     }
@@ -176,7 +170,6 @@ impl Work<'_> {
             let content: String = done.into_iter().map(|done| done.text).collect();
             // Where it exists by now, somebody else's is as good.
             self.run.store.create(&self.keys.chunk(self.number, *c), content).await?;
-            self.marks.clear(self.run.store, &self.keys, &range).await?;
             chunks += 1;
         }
         Ok((Outcome::Finished, chunks))

@@ -51,6 +51,11 @@ async fn whatever_of_the_partial_file_is_there_the_output_is_the_same() {
     let part = parts(&folder).pop().expect("there is a partial file");
     by_hand::run(&input, &output, &backend, &go).await.unwrap();
     let whole = std::fs::read(&output).unwrap();
+    let torn = format!("{}{}", std::str::from_utf8(&whole[..700]).unwrap(), "x".repeat(2 * whole.len()));
+    std::fs::remove_file(&output).unwrap();
+    std::fs::write(&part, torn).unwrap();
+    by_hand::run(&input, &output, &backend, &go).await.unwrap();
+    assert_eq!(std::fs::read(&output).unwrap(), whole, "a line that broke off is gone");
     for length in [0, 1, whole.len() / 3, whole.len() / 2, whole.len() - 1, whole.len()] {
         std::fs::remove_file(&output).unwrap();
         std::fs::write(&part, &whole[..length]).unwrap();

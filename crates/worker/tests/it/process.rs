@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::fixture::{Fixture, Folder, line, lines, model_folder};
+use crate::fixture::{Fixture, Folder, encoder, line, lines, model_folder, undisturbed};
 use crate::scripted::{BOUND, Call, Reply, Scripted, embedding};
 
 #[expect(clippy::disallowed_methods, reason = "the tests' one home of child processes; Running ends them")]
@@ -127,11 +127,17 @@ async fn a_kill_loses_nothing_and_doubles_nothing() {
 
 #[tokio::test]
 async fn signals_abandon_the_open_chunk_and_ask_for_another_run() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for (signal, k) in [(Signal::TERM, 1), (Signal::INT, 1), (Signal::TERM, 3)] {
         let folder = Folder::new();
         let store = folder.store();
         let fixture = Fixture::new(&with_one("held"), 8, 2);
         fixture.put(&store).await;
+        for (key, content) in undisturbed(&fixture, &encoder()).await.into_iter().take(2) {
+            store.create(&key, content).await.unwrap();
+        }
+        for k in 2..=k {
+            fixture.claim(&store, 0, k, "p-1").await;
+        }
         let (server, mut told) = holding("held").await;
         let pack = pack_in(&folder.0);
         let running = Running::start(command().args(["--pack", &pack, "--backend", server.url.as_str()]));
@@ -140,6 +146,7 @@ async fn signals_abandon_the_open_chunk_and_ask_for_another_run() {
         let (code, log) = running.ended().await;
         assert_eq!(code, Some(75), "{log}");
         assert_eq!(fixture.chunks(&store).await.len(), 2);
+        assert_eq!(fixture.marks(&store).await, 0, "an interrupted item is not to blame");
     }
 }
 

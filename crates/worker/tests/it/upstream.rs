@@ -1,8 +1,8 @@
 //! `--backend`: an OpenAI-compatible server that is slow, busy, broken or gone, and never loses a line.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use facts::Store;
 use facts::job::Place;
@@ -56,6 +56,24 @@ async fn what_passes_is_tried_again_and_every_line_comes_once() {
     let found = undisturbed(&fixture, &backend_of(&server, 4)).await;
     assert_eq!(found, expected);
     assert!(server.calls() > 60, "most attempts failed");
+}
+
+#[tokio::test]
+async fn a_server_that_says_when_to_come_back_is_not_asked_sooner() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let times = asked.clone();
+    let server = Scripted::plain(move |call: &Call| {
+        times.lock().unwrap().push(Instant::now());
+        match call.n {
+            0 => Reply::Http(429, "retry-after-ms: 300\r\nretry-after: 60\r\n", "{}".to_owned()),
+            _ => embedding(call),
+        }
+    })
+    .await;
+    undisturbed(&Fixture::new(&lines(1), 1, 1), &backend_of(&server, 1)).await;
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 2);
+    assert!(asked[1] - asked[0] >= Duration::from_millis(300), "pauses of its own are 5 ms");
 }
 
 #[tokio::test]
