@@ -211,13 +211,17 @@ impl Work<'_> {
     ) -> Result<Vec<Done>, Error> {
         tracing::warn!(first = range.start, k = self.k, "tries died in this chunk; its items run one by one");
         let cell = suspect::Cell { run: self.run, keys: &self.keys, terms: self.terms(), marks: &self.marks };
+        let mut order: Vec<(u64, &[u8])> = range.clone().zip(lines.iter().copied()).collect();
+        // Items with a mark come last: an eviction then hardly ever strikes the same innocent one twice.
+        order.sort_by_key(|(line, _)| self.marks.deaths(*line));
         let mut done = Vec::with_capacity(lines.len());
-        for (line, text) in range.clone().zip(lines) {
+        for (line, text) in order {
             let item = suspect::run(&cell, line, text).await?;
             progress.item(item.is_output);
-            done.push(item);
+            done.push((line, item));
         }
-        Ok(done)
+        done.sort_unstable_by_key(|(line, _)| *line);
+        Ok(done.into_iter().map(|(_, item)| item).collect())
     }
 
     fn terms(&self) -> Terms<'_> {

@@ -62,7 +62,8 @@ impl Marks {
         Ok(())
     }
 
-    fn deaths(&self, line: u64) -> usize {
+    /// Processes that died while they ran this item.
+    pub fn deaths(&self, line: u64) -> usize {
         self.0.get(&line).map_or(0, Vec::len)
     }
 }
