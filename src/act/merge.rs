@@ -1,7 +1,7 @@
 //! Merges what processes saw of backends and what Azure Batch says of pools into the view that
 //! decisions are made with.
 
-use facts::view::{BackendView, PoolView, ProcessState, View};
+use facts::view::{PoolView, ProcessState, View};
 use facts::{StoreError, key};
 use policy::units::{Millis, UnixMs};
 
@@ -32,7 +32,7 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
     for state in states(jobs, now).await? {
         view.spent_this_hour_micro_usd += state.spent_this_hour_micro_usd;
         for (name, seen) in state.backends {
-            let merged = view.backends.entry(name).or_insert_with(BackendView::default);
+            let merged = view.backends.entry(name).or_default();
             merged.in_flight += seen.in_flight;
             merged.ready_replicas = merged.ready_replicas.max(seen.replicas.0);
             merged.starting_replicas = merged.starting_replicas.max(seen.replicas.1);

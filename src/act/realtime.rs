@@ -31,25 +31,27 @@ pub struct Realtime<'a> {
     pub metrics: &'a Metrics,
     /// The backends.
     pub catalogue: &'a Catalogue,
+    /// What share of them rescues may use.
+    pub knobs: &'a Knobs,
     /// The time.
     pub clock: Clock,
 }
 
 impl Realtime<'_> {
-    /// Lines that a rescue may have under way at once: knob `rescue-share` of the slots, at least one.
-    pub fn slots_for_rescues(&self, knobs: &Knobs) -> usize {
-        let slots = self.catalogue.backends.iter().map(|backend| {
-            backend.facts.slots_per_replica * backend.facts.max_replicas.min(knobs.max_replicas)
-        });
-        (slots.sum::<u32>() * knobs.rescue_share_percent / 100).max(1) as usize
-    }
-
     fn now(&self) -> UnixMs {
         UnixMs(self.clock.now_ms())
     }
 }
 
 impl Ask for Realtime<'_> {
+    /// Knob `rescue-share` of all slots.
+    fn at_once(&self) -> usize {
+        let slots = self.catalogue.backends.iter().map(|backend| {
+            backend.facts.slots_per_replica * backend.facts.max_replicas.min(self.knobs.max_replicas)
+        });
+        (slots.sum::<u32>() * self.knobs.rescue_share_percent / 100).max(1) as usize
+    }
+
     async fn ask(&self, job: &Job, body: &RawValue) -> Option<Answer> {
         let operation = operation(&job.url)?;
         let serves =

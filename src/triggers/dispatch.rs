@@ -66,9 +66,9 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
 async fn rescue(app: &App, catalogue: &Catalogue, owner: (&str, &JobId), shard: (u32, u32)) -> String {
     let knobs = app.knobs.knobs();
     let world = World { catalogue, knobs: &knobs };
-    let realtime = Realtime { client: &app.client, metrics: &app.metrics, catalogue, clock: app.clock };
-    let slots = realtime.slots_for_rescues(&knobs);
-    let rescued = app.jobs.rescue(world, owner, shard, slots, &realtime).await;
+    let realtime =
+        Realtime { client: &app.client, metrics: &app.metrics, catalogue, knobs: &knobs, clock: app.clock };
+    let rescued = app.jobs.rescue(world, owner, shard, &realtime).await;
     let (id, (shard, k)) = (owner.1, shard);
     match rescued {
         Ok(Rescued::NotDue) => format!("{id}: shard {shard} needs no rescue {k}"),

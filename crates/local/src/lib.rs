@@ -1,6 +1,7 @@
 //! Stand-ins for the services Switchyard runs on, so that one machine is enough.
 //!
 //! - [`host`]: the Azure Functions host, for any custom handler
+//! - [`azure_batch`]: the Azure Batch service, which really runs its tasks
 //! - [`queue`]: the Storage Queue service, and the small client the host polls it with
 //! - [`realtime`]: a front with inference replicas that scale from zero, as Container Apps does
 //! - [`telemetry`]: a receiver of Application Insights envelopes
@@ -10,6 +11,7 @@
 //! The stand-ins write the services' bodies themselves and import neither `policy` nor the
 //! handler, so that the twin does not share our mistakes.
 
+pub mod azure_batch;
 pub mod cargo;
 pub mod children;
 pub mod host;

@@ -46,6 +46,9 @@ pub struct Answer {
 
 /// Sends one line's request to the realtime lane; none: it failed and may be tried again.
 pub trait Ask: Sync {
+    /// Lines that may be asked for beside each other; at least 1.
+    fn at_once(&self) -> usize;
+
     /// Asks for `url` with this body.
     fn ask(&self, job: &Job, body: &RawValue) -> impl Future<Output = Option<Answer>> + Send;
 }
@@ -60,7 +63,6 @@ impl Jobs {
         world: World<'_>,
         (tenant, id): (&str, &JobId),
         (shard, k): (u32, u32),
-        slots: usize,
         ask: &impl Ask,
     ) -> Result<Rescued, Trouble> {
         let Some(survey) = self.survey(tenant, id, &Pass::of(world)).await? else {
@@ -84,7 +86,7 @@ impl Jobs {
                 return Ok(Rescued::Broke);
             }
             let left = self.0.clock.real(Duration::from_millis(until.since(self.now()).0));
-            let computed = tokio::time::timeout(left, self.compute(job, part, c, slots, ask)).await;
+            let computed = tokio::time::timeout(left, self.compute(job, part, c, ask)).await;
             let Ok(Some(chunk)) = computed.map_err(|_| ()).and_then(|chunk| chunk.map_err(|_| ())) else {
                 return Ok(Rescued::Broke);
             };
@@ -143,13 +145,12 @@ impl Jobs {
         job: &Job,
         shard: &Shard,
         c: u32,
-        slots: usize,
         ask: &impl Ask,
     ) -> Result<Option<String>, Trouble> {
         let lines = self.lines(job, shard).await?;
         let range = shard.chunk_range(job.chunk_lines, c);
         let runs: Vec<_> = lines.numbered(range).map(|(n, text)| run_line(job, n, text, ask)).collect();
-        let results: Vec<Option<String>> = stream::iter(runs).buffered(slots.max(1)).collect().await;
+        let results: Vec<Option<String>> = stream::iter(runs).buffered(ask.at_once().max(1)).collect().await;
         Ok(results.into_iter().collect())
     }
 }

@@ -1,0 +1,155 @@
+//! What tasks have written: listed and read from the nodes' folders.
+
+use std::collections::VecDeque;
+use std::path::{Component, Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clock::Clock;
+use futures_util::TryStreamExt;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::{HeaderMap, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
+
+use super::fault::{Code, Fault};
+use super::list::Asked;
+use crate::loopback::{self, Body};
+use crate::queue::date;
+
+/// Files that one list may walk over. A task with more is not one whose files are read by hand.
+const FILES_MAX: usize = 10_000;
+
+/// A file's name relative to the task's folder, what it is and when it changed.
+struct Found {
+    name: String,
+    folder: bool,
+    bytes: u64,
+    modified_ms: u64,
+}
+
+/// Lists a task's folder; with `recursive`, everything below it.
+pub(super) fn list(
+    folder: &Path,
+    recursive: bool,
+    asked: &Asked,
+    address: (&str, &dyn Fn(&str) -> String),
+    clock: Clock,
+) -> Result<Value, Fault> {
+    let (base, next) = address;
+    let mut found = walk(folder, recursive, clock).map_err(|_| Code::TaskFilesUnavailable)?;
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let show = |file: &Found| {
+        let mut shown =
+            json!({"name": file.name, "url": format!("{base}/{}", file.name), "isDirectory": file.folder});
+        if !file.folder {
+            shown["properties"] = json!({
+                "lastModified": date::iso(file.modified_ms),
+                "creationTime": date::iso(file.modified_ms),
+                "contentLength": file.bytes.to_string(),
+                "contentType": "application/octet-stream",
+            });
+        }
+        shown
+    };
+    Ok(asked.page(found.iter().map(|file| (file.name.as_str(), file)), show, next))
+}
+
+fn walk(root: &Path, recursive: bool, clock: Clock) -> std::io::Result<Vec<Found>> {
+    let mut open = VecDeque::from([root.to_path_buf()]);
+    let mut found = Vec::new();
+    while let Some(folder) = open.pop_front() {
+        for entry in std::fs::read_dir(&folder)? {
+            if found.len() == FILES_MAX {
+                return Ok(found);
+            }
+            let path = entry?.path();
+            // Links lead out of the folder; what vanished meanwhile was the task's to remove.
+            let Ok(meta) = path.symlink_metadata() else { continue };
+            if meta.is_symlink() {
+                continue;
+            }
+            let name = path.strip_prefix(root).expect("walked from the root").display().to_string();
+            let modified_ms = modified_ms(&meta, clock);
+            found.push(Found { name, folder: meta.is_dir(), bytes: meta.len(), modified_ms });
+            if recursive && meta.is_dir() {
+                open.push_back(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn modified_ms(meta: &std::fs::Metadata, clock: Clock) -> u64 {
+    let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let real_ms = modified.duration_since(UNIX_EPOCH).map(|time| time.as_millis()).unwrap_or_default();
+    clock.at_ms(u64::try_from(real_ms).unwrap_or_default())
+}
+
+/// A file, or the part of it that `ocp-range` names; for HEAD its headers only.
+pub(super) async fn read(
+    folder: &Path,
+    name: &str,
+    request: (&str, &HeaderMap),
+    url: &str,
+    clock: Clock,
+) -> Result<Response<Body>, Fault> {
+    let (method, headers) = request;
+    let path = inside(folder, name).ok_or(Code::FileNotFound)?;
+    let mut file = tokio::fs::File::open(&path).await.map_err(|_| Code::FileNotFound)?;
+    let meta = file.metadata().await.map_err(|_| Code::FileNotFound)?;
+    let (begin, length) = if meta.is_dir() { (0, 0) } else { range(headers, meta.len())? };
+    file.seek(std::io::SeekFrom::Start(begin)).await.map_err(|_| Code::InternalError)?;
+    let body = if method == "HEAD" || meta.is_dir() {
+        loopback::full("")
+    } else {
+        let stream = ReaderStream::new(file.take(length)).map_ok(Frame::data);
+        BodyExt::map_err(StreamBody::new(stream), Into::into).boxed_unsync()
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::OK;
+    let modified_ms = modified_ms(&meta, clock);
+    let mut set = |name: &'static str, value: String| {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    };
+    set("content-length", length.to_string());
+    set("content-type", "application/octet-stream".to_owned());
+    set("last-modified", date::rfc1123(modified_ms));
+    set("ocp-creation-time", date::rfc1123(modified_ms));
+    set("ocp-batch-file-isdirectory", meta.is_dir().to_string());
+    set("ocp-batch-file-mode", "0o100644".to_owned());
+    set("ocp-batch-file-url", url.to_owned());
+    Ok(response)
+}
+
+/// The path of a task's file; none when it would lead out of the task's folder, by its text or by
+/// a link.
+fn inside(folder: &Path, name: &str) -> Option<PathBuf> {
+    let name = Path::new(name);
+    if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+        return None;
+    }
+    let (folder, path) = (folder.canonicalize().ok()?, folder.join(name).canonicalize().ok()?);
+    path.starts_with(folder).then_some(path)
+}
+
+/// First byte and length of what is asked for: `bytes=a-b`, both included, or `bytes=a-`.
+fn range(headers: &HeaderMap, bytes: u64) -> Result<(u64, u64), Fault> {
+    let Some(given) = headers.get("ocp-range").and_then(|value| value.to_str().ok()) else {
+        return Ok((0, bytes));
+    };
+    let wrong =
+        || Fault::property(Code::OutOfRangeInput, "ocp-range", "it is bytes=first-last within the file");
+    let (first, last) =
+        given.strip_prefix("bytes=").and_then(|range| range.split_once('-')).ok_or_else(wrong)?;
+    let first: u64 = first.parse().map_err(|_| wrong())?;
+    let last = if last.is_empty() { u64::MAX } else { last.parse().map_err(|_| wrong())? };
+    let end = last.saturating_add(1).min(bytes);
+    if first > last || (first >= bytes && first > 0) {
+        return Err(wrong());
+    }
+    Ok((first, end - first))
+}

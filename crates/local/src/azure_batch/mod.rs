@@ -1,0 +1,36 @@
+//! The Azure Batch stand-in: the data-plane REST interface over pools whose nodes are folders of
+//! this machine and whose tasks are real child processes.
+//!
+//! - [`Server`], [`Options`]: the service on a given listener, and what one tells it in advance
+//! - `account`: pools, nodes, jobs and tasks, and what may happen to them; pure: calls and ends of
+//!   processes in, effects out, time is an argument
+//! - `processes`: the effects: processes, their folders, their end
+//! - `http`, `operation`, `auth`, `fault`, `list`, `show`, `body`, `duration`: the wire
+//! - `files`: what tasks have written
+//! - `control`: evictions, shortages and failures on request, in Rust and under `/standin/`
+//!
+//! In memory on purpose: a restart loses every task, and the system must not mind. Machines are
+//! not imitated: images, networks and start tasks of a pool are kept and shown, nothing more. What
+//! would change how a task runs and is not done here is refused (`UnsupportedProperty`), and so is
+//! autoscale, which will be one more caller of the pools' one way to change their targets.
+
+mod account;
+mod auth;
+mod body;
+
+mod command_line;
+mod control;
+mod duration;
+mod fault;
+mod files;
+mod http;
+mod list;
+mod operation;
+mod options;
+mod processes;
+mod show;
+
+pub use account::{Capacity, NodeRefusal};
+pub use control::{Lost, Throttle};
+pub use http::Server;
+pub use options::{DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Options, Programs};
