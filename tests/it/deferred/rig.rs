@@ -99,6 +99,33 @@ impl Rig {
         rig
     }
 
+    /// Azure Batch begins with an empty account and a pool of one spot node, which stands ready.
+    pub async fn begin_batch(&mut self) {
+        let programs = BTreeMap::from([("worker".to_owned(), self.folder.join("worker"))]);
+        let pool = json!({ "id": POOL, "vmSize": "standard_nc4as_t4_v3", "taskSlotsPerNode": 2,
+            "targetLowPriorityNodes": 1, "virtualMachineConfiguration":
+                { "imageReference": {}, "nodeAgentSKUId": "batch.node.ubuntu 24.04" } });
+        let options = Options {
+            programs: Programs::Named(programs),
+            pools: vec![pool],
+            arrival: Duration::ZERO,
+            boot: Duration::from_secs(1),
+            restore: Duration::from_secs(30),
+            ..Options::new(self.folder.join(format!("nodes-{:08x}", getrandom::u32().unwrap())))
+        };
+        self.batch = Some(Server::start(listener(), options, self.clock).unwrap());
+        self.observer = Some(self.process().await);
+        let idle = async || {
+            let counts = self.observer().jobs.batch().unwrap().node_counts(POOL).await;
+            counts.is_ok_and(|counts| counts.low_priority.idle == 1)
+        };
+        until("the node boots", idle).await;
+    }
+
+    fn observer(&self) -> &App {
+        self.observer.as_ref().expect("it begins with Azure Batch")
+    }
+
     /// The stand-in.
     pub fn server(&self) -> &Server {
         self.batch.as_ref().expect("it is not being replaced")
