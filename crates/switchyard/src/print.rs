@@ -3,6 +3,8 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the home of the command's output")]
 
+use std::io::{IsTerminal as _, Write as _};
+
 use serde::Serialize;
 
 /// Writes text for people, or JSON lines for programs.
@@ -32,6 +34,32 @@ impl Printer {
     /// That something takes a while.
     pub fn progress(&self, line: &str) {
         eprintln!("  … {line}");
+    }
+
+    /// Whether people watch the progress as it changes.
+    pub fn is_watched(&self) -> bool {
+        !self.is_json && std::io::stderr().is_terminal()
+    }
+
+    /// One line of progress that replaces the one before.
+    pub fn redraw(&self, line: &str) {
+        eprint!("\r\x1b[2K{line}");
+        // A terminal that is gone is no reason to end.
+        let _ = std::io::stderr().flush();
+    }
+
+    /// Empties the line that was redrawn.
+    pub fn erase(&self) {
+        if self.is_watched() {
+            self.redraw("");
+        }
+    }
+
+    /// Empties the terminal, so that what follows stands at its top.
+    pub fn clear(&self) {
+        if !self.is_json && std::io::stdout().is_terminal() {
+            print!("\x1b[H\x1b[2J");
+        }
     }
 
     /// A line for programs.

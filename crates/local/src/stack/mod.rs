@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{BACKEND, MODEL};
-pub use ready::Ready;
+pub use ready::{READY_FILE, Ready};
 
 use crate::cargo::Programs;
 use crate::host;
@@ -71,7 +71,8 @@ pub struct Options {
     pub server_arguments: Vec<String>,
     /// Told to handler, host, queue and front.
     pub clock: Clock,
-    /// Written when the stack is ready, and again when its processes change.
+    /// Written when the stack is ready, and again when its processes change; so is [`READY_FILE`] in
+    /// the state folder.
     pub ready_file: Option<PathBuf>,
 }
 
@@ -141,7 +142,8 @@ struct Files {
     keys: PathBuf,
     knobs: PathBuf,
     processes: PathBuf,
-    ready: Option<PathBuf>,
+    /// Several name the same.
+    ready: Vec<PathBuf>,
 }
 
 impl Stack {
@@ -216,7 +218,7 @@ impl Stack {
         queue.stop().await;
         telemetry.stop().await;
         let _ = std::fs::remove_file(&files.processes);
-        if let Some(file) = &files.ready {
+        for file in &files.ready {
             let _ = std::fs::remove_file(file);
         }
     }
@@ -225,13 +227,14 @@ impl Stack {
 impl Files {
     fn of(options: &Options) -> Result<Files, Error> {
         let state = std::path::absolute(&options.state).map_err(io("the state folder"))?;
+        let ready = [Some(state.join(READY_FILE)), options.ready_file.clone()];
         Ok(Files {
             app: state.join("app"),
             blobs: state.join("blobs"),
             keys: state.join("keys.json"),
             knobs: state.join("knobs.json"),
             processes: state.join("processes.json"),
-            ready: options.ready_file.clone(),
+            ready: ready.into_iter().flatten().collect(),
         })
     }
 
@@ -332,10 +335,8 @@ async fn keep_record(
 
 fn record(now: &processes::Record, front: &Front, files: &Files, ready: &Ready) -> std::io::Result<()> {
     now.write(&files.processes)?;
-    match &files.ready {
-        Some(file) => ready.with_pids(front).write(file),
-        None => Ok(()),
-    }
+    let ready = ready.with_pids(front);
+    files.ready.iter().try_for_each(|file| ready.write(file))
 }
 
 /// Writes beside and renames, so that a reader sees all of it or nothing.
