@@ -52,8 +52,9 @@ async fn watch(client: &Client, flags: &Jobs, place: &Place, printer: &Printer) 
     let mut misses = 0;
     loop {
         let asked = tokio::select! {
-            asked = client.jobs(flags.limit, None) => asked,
+            biased;
             () = &mut stop => return Ok(()),
+            asked = client.jobs(flags.limit, None) => asked,
         };
         match asked {
             Ok(page) => {

@@ -283,7 +283,12 @@ impl Jobs {
         let mut arguments =
             vec!["--pack".to_owned(), format!("{}{}", self.store_url(), key::pack(&pack.pack))];
         match (&worker.backend_url, worker.folders.get(&pack.model)) {
-            (Some(url), _) => arguments.extend(["--backend".to_owned(), url.clone()]),
+            (Some(url), _) => {
+                arguments.extend(["--backend".to_owned(), url.clone()]);
+                // The catalogue vouches for what that server runs.
+                let digest = pack.digest.iter().flat_map(|digest| ["--digest".to_owned(), digest.clone()]);
+                arguments.extend(digest);
+            }
             (None, Some(folder)) => arguments.extend(["--model".to_owned(), folder.clone()]),
             (None, None) => {
                 tracing::error!(

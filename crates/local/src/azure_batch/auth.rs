@@ -92,35 +92,38 @@ mod tests {
     use super::super::options::{DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY};
     use super::*;
 
+    type Headers = &'static [(&'static str, &'static str)];
+
     #[test]
     fn requests_of_the_official_python_client_are_let_in_and_others_are_not() {
         // Signed by azure-batch 15.1.0.
-        let download = [("ocp-date", "Fri, 20 Nov 2026 15:37:12 GMT"), ("ocp-range", "bytes=0-1023")];
-        let terminate = [
+        let download: Headers =
+            &[("ocp-date", "Fri, 20 Nov 2026 15:37:12 GMT"), ("ocp-range", "bytes=0-1023")];
+        let terminate: Headers = &[
             ("ocp-date", "Fri, 20 Nov 2026 15:37:13 GMT"),
             ("content-type", "application/json; odata=minimalmetadata"),
             ("content-length", "27"),
             ("if-match", "\"0x8D0\""),
         ];
-        let delete = [("ocp-date", "Fri, 20 Nov 2026 15:37:13 GMT"), ("content-length", "0")];
+        let delete: Headers = &[("ocp-date", "Fri, 20 Nov 2026 15:37:13 GMT"), ("content-length", "0")];
         let list = "api-version=2025-06-01&$filter=state%20eq%20%27completed%27&maxresults=100";
         let version = "api-version=2025-06-01";
-        let cases: [(&str, &str, &str, &[(&'static str, &str)], &str); 3] = [
+        let cases: [(&str, &str, &str, Headers, &str); 3] = [
             (
                 "GET",
                 "/jobs/job-1/tasks/t1/files/wd%2Fout.json",
                 list,
-                &download,
+                download,
                 "oYPcgwzxLYAy8TuLIpMISTug+KnUoTYg0d0FOwHLBO8=",
             ),
             (
                 "POST",
                 "/jobs/job-1/terminate",
                 version,
-                &terminate,
+                terminate,
                 "nFEx2nrVxTFli4hgqAoNrQ9fYSVzOyRSZs8kLt25mkw=",
             ),
-            ("DELETE", "/jobs/job-1", version, &delete, "hydvSTsJNcDyvSgzUgvaPv3pWb1KnqC/HfaDCglg080="),
+            ("DELETE", "/jobs/job-1", version, delete, "hydvSTsJNcDyvSgzUgvaPv3pWb1KnqC/HfaDCglg080="),
         ];
         let key = Credential::new(DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY).unwrap();
         for (method, path, query, given, signature) in cases {

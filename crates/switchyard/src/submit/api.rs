@@ -1,11 +1,8 @@
 //! The calls of a submit: the vendor's files and batches.
 
-use std::collections::BTreeMap;
-
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, Response};
-use serde::{Deserialize, Serialize};
-use wire::openai::{FileList, FileObject, FileStatus};
+use wire::openai::{Batch, BatchCreate, FileList, FileObject, FileStatus};
 
 use super::input::Input;
 use super::wishes::MaxCost;
@@ -15,41 +12,6 @@ use crate::client::{Client, Error};
 /// older is sent again, and the batch's key tells that it is the same.
 const FILES_PAGE: &str = "100";
 const FILES_PAGES_MAX: usize = 10;
-
-/// Body of `POST /v1/batches`.
-#[derive(Debug, Serialize)]
-pub(super) struct Create {
-    pub(super) input_file_id: String,
-    pub(super) endpoint: String,
-    pub(super) completion_window: &'static str,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) metadata: BTreeMap<String, String>,
-}
-
-/// What is looked at of a batch.
-#[derive(Debug, Deserialize)]
-pub(super) struct Batch {
-    pub(super) id: String,
-    pub(super) status: String,
-    pub(super) errors: Option<Errors>,
-    pub(super) output_file_id: Option<String>,
-    pub(super) error_file_id: Option<String>,
-    /// Unix seconds.
-    pub(super) created_at: u64,
-}
-
-/// Why a batch failed as a whole.
-#[derive(Debug, Deserialize)]
-pub(super) struct Errors {
-    pub(super) data: Vec<LineError>,
-}
-
-/// One line that is wrong.
-#[derive(Debug, Deserialize)]
-pub(super) struct LineError {
-    pub(super) line: Option<u64>,
-    pub(super) message: String,
-}
 
 /// The id of a file with this content that an earlier submit has sent.
 pub(super) async fn find_file(client: &Client, input: &Input) -> Result<Option<String>, Error> {
@@ -93,7 +55,7 @@ pub(super) async fn upload(client: &Client, input: &Input) -> Result<String, Err
 /// Makes the batch, or finds the one that was made under this key.
 pub(super) async fn create(
     client: &Client,
-    wanted: &Create,
+    wanted: &BatchCreate,
     key: &str,
     max_cost: Option<&MaxCost>,
 ) -> Result<Batch, Error> {

@@ -48,8 +48,10 @@ pub(super) async fn follow(
     let mut answered = Instant::now();
     loop {
         let asked = tokio::select! {
-            asked = client.job(id) => asked,
+            // First: an answer may be there at once, and ctrl-c is not heard before this is polled.
+            biased;
             () = &mut stop => { printer.erase(); return Ok(Followed::Interrupted) }
+            asked = client.job(id) => asked,
         };
         match asked {
             Ok(job) => {

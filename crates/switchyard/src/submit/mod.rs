@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use wire::jobs::JobView;
+use wire::openai::{Batch, BatchCreate, BatchStatus};
 
 use crate::Failure;
 use crate::cli::Submit;
@@ -28,7 +29,6 @@ use crate::jobs;
 use crate::place::Place;
 use crate::print::Printer;
 use crate::render::{count, of, relative};
-use api::{Batch, Create};
 use follow::Followed;
 use input::{Form, Input};
 
@@ -88,18 +88,19 @@ async fn accept(client: &Client, flags: &Submit, place: &Place, printer: &Printe
     let input = check(flags, printer).await?;
     let (file, reused) = upload(client, &input, printer).await?;
     printer.record(&json!({ "event": "uploaded", "file": file, "reused": reused }));
-    let wanted = Create {
+    let wanted = BatchCreate {
         input_file_id: file,
         endpoint: input.endpoint.clone(),
-        completion_window: "24h",
+        completion_window: "24h".to_owned(),
         metadata: wishes::metadata(flags.deadline.as_ref(), &flags.labels).map_err(Failure)?,
+        output_expires_after: None,
     };
     let key = flags.idempotency_key.clone().unwrap_or_else(|| key(&input, &wanted, flags));
     let batch = match api::create(client, &wanted, &key, flags.max_cost.as_ref()).await {
         Ok(batch) => batch,
         Err(error) => return Err(refused(error, printer)),
     };
-    if batch.status == "failed" && batch.errors.is_some() {
+    if batch.status == BatchStatus::Failed && batch.errors.is_some() {
         return Err(wrong_lines(&batch, printer));
     }
     let id: JobId = batch.id.parse().map_err(|_| Failure(format!("`{}` is no batch's id", batch.id)))?;
@@ -166,7 +167,7 @@ async fn upload(client: &Client, input: &Input, printer: &Printer) -> Result<(St
 }
 
 /// The same file with the same wishes is the same job.
-fn key(input: &Input, wanted: &Create, flags: &Submit) -> String {
+fn key(input: &Input, wanted: &BatchCreate, flags: &Submit) -> String {
     let wishes = json!([wanted.endpoint, wanted.metadata, flags.max_cost.as_ref().map(|cost| cost.as_str())]);
     let digest = Sha256::digest(format!("{} {wishes}", input.sha256));
     format!("submit-{}", input::hex(&digest))

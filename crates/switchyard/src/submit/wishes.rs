@@ -105,11 +105,11 @@ impl Endpoint {
     }
 }
 
-/// A batch's metadata: the deadline and the labels.
+/// A batch's metadata: the deadline and the labels; none where there is neither.
 pub(super) fn metadata(
     deadline: Option<&Deadline>,
     labels: &[Label],
-) -> Result<BTreeMap<String, String>, String> {
+) -> Result<Option<BTreeMap<String, String>>, String> {
     let mut metadata = BTreeMap::new();
     for label in labels {
         if metadata.insert(label.name.clone(), label.value.clone()).is_some() {
@@ -120,7 +120,8 @@ pub(super) fn metadata(
         metadata.insert(DEADLINE.to_owned(), deadline.clone());
     }
     match metadata.len() {
-        0..=PAIRS_MAX => Ok(metadata),
+        0 => Ok(None),
+        1..=PAIRS_MAX => Ok(Some(metadata)),
         _ => Err(format!("a job has at most {PAIRS_MAX} labels, the deadline included")),
     }
 }
@@ -175,7 +176,7 @@ mod tests {
     fn metadata_has_its_bounds() {
         let label = |name: usize| Label { name: name.to_string(), value: String::new() };
         let labels: Vec<Label> = (0..16).map(label).collect();
-        assert_eq!(metadata(None, &labels).unwrap().len(), 16);
+        assert_eq!(metadata(None, &labels).unwrap().unwrap().len(), 16);
         assert!(metadata(Some(&Deadline("2h".to_owned())), &labels).is_err());
         assert!(metadata(None, &[label(1), label(1)]).is_err());
     }

@@ -55,7 +55,8 @@ impl Done {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let (out, err) = (text(output.stdout), text(output.stderr));
         assert!(!format!("{out}{err}").contains("hunter2"), "the key is shown: {out}{err}");
-        Done { code: output.status.code().unwrap(), out, err }
+        let code = output.status.code().unwrap_or_else(|| panic!("{}: {out}{err}", output.status));
+        Done { code, out, err }
     }
 
     /// The JSON objects, one a line.
@@ -210,7 +211,7 @@ fn a_running_stack_is_found_by_its_ready_file() {
     let script = Script::start(vec![on("GET /api/jobs?limit=20", 200, jobs(&[JOB], false))]);
     let ready = json!({
         "base_url": "-", "api_key": KEY, "admin_key": "-", "host_url": script.url(), "queue_url": "-",
-        "batch_url": null, "blob_url": "-", "realtime_url": "-", "telemetry_url": "-", "app_root": "-", "pids": {},
+        "batch_url": "-", "blob_url": "-", "realtime_url": "-", "telemetry_url": "-", "app_root": "-", "pids": {},
     });
     folder.write("ready.json", &ready.to_string());
     // A deployment's settings are not those of the stack in this folder.

@@ -29,8 +29,10 @@ fn file(name: &str, bytes: u64) -> Value {
 
 fn batch(created_at: u64, output: Option<&str>, errors: Option<&str>) -> Value {
     json!({
-        "id": format!("batch_{JOB}"), "object": "batch", "status": "in_progress", "errors": null,
+        "id": format!("batch_{JOB}"), "object": "batch", "endpoint": "/v1/embeddings", "model": "m",
+        "status": "in_progress", "errors": null, "input_file_id": "file-a", "completion_window": "24h",
         "created_at": created_at, "output_file_id": output, "error_file_id": errors,
+        "request_counts": { "total": 3, "completed": 0, "failed": 0 },
     })
 }
 
@@ -59,7 +61,8 @@ fn parts(seen: &Seen) -> Vec<(String, String)> {
     let boundary =
         seen.header("content-type").unwrap().strip_prefix("multipart/form-data; boundary=").unwrap();
     let text = String::from_utf8(seen.body.clone()).unwrap();
-    let parts = text.split(&format!("--{boundary}")).filter_map(|part| part.split_once("\r\n\r\n"));
+    let between = format!("--{boundary}");
+    let parts = text.split(&between).filter_map(|part| part.split_once("\r\n\r\n"));
     let name = |head: &str| head.split("name=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     parts.map(|(head, body)| (name(head), body.strip_suffix("\r\n").unwrap().to_owned())).collect()
 }
