@@ -174,8 +174,8 @@ pub struct Jobs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
     pub target: Target,
-    /// Jobs at most; with --all, jobs of one page.
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Jobs at most.
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "all", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub limit: u32,
     /// Show older ones too, to the first.
     #[arg(long)]

@@ -15,6 +15,8 @@ use crate::render;
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// How often in a row `--watch` may get no answer.
 const MISSES_MAX: u32 = 30;
+/// Jobs of a page of `--all`: the most that the server gives.
+const PAGE: u32 = 100;
 /// Pages that `--all` turns at most.
 const PAGES_MAX: usize = 1_000;
 
@@ -27,7 +29,7 @@ pub async fn run(flags: Jobs, place: &Place, printer: &Printer) -> Result<(), Fa
     if flags.watch {
         return watch(&client, &flags, place, printer).await;
     }
-    let (pages, limit) = if flags.all { (PAGES_MAX, 100) } else { (1, flags.limit) };
+    let (pages, limit) = if flags.all { (PAGES_MAX, PAGE) } else { (1, flags.limit) };
     let mut rows = Vec::new();
     let mut after: Option<String> = None;
     let mut has_more = true;

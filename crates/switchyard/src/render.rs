@@ -75,7 +75,7 @@ pub fn when(text: &str, now_ms: u64) -> String {
     instant_ms(text).map_or_else(|| text.to_owned(), |at| relative(at, now_ms))
 }
 
-/// `$0.031`, `$12.40`, `$0.0000012`: three digits that count, two after the point from a dollar.
+/// `$0.031`, `$12.40`, `$0.0000012`: what counts, to a tenth of a micro-dollar.
 pub fn usd(amount: f64) -> String {
     if amount == 0.0 {
         return "$0".to_owned();
@@ -86,7 +86,8 @@ pub fn usd(amount: f64) -> String {
     // Digits until the first that counts; a micro-dollar is the least that is billed.
     let zeros = (-amount.log10()).floor().clamp(0.0, 6.0) as usize;
     let decimals = if amount >= 0.01 { 3 } else { (zeros + 2).min(7) };
-    format!("${amount:.decimals$}")
+    let text = format!("${amount:.decimals$}");
+    if amount >= 0.01 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
 }
 
 #[cfg(test)]
@@ -155,6 +156,8 @@ mod tests {
             (0.5, "$0.500"),
             (0.001517, "$0.0015"),
             (0.0000012, "$0.0000012"),
+            (0.000005, "$0.000005"),
+            (0.00000001, "$0"),
         ];
         for (amount, text) in cases {
             assert_eq!(usd(amount), text, "{amount}");

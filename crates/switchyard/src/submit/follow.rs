@@ -124,10 +124,11 @@ fn line(job: &JobView, rate: Option<f64>, now_ms: u64) -> String {
     if let Some(rate) = rate {
         parts.push(format!("{rate:.*}/s", usize::from(rate < 10.0)));
     }
-    parts.push(match left(job, rate) {
-        Some(left) => format!("{} left", span(left.as_millis() as u64)),
-        None => format!("done {}", when(&job.eta.p50, now_ms)),
-    });
+    match left(job, rate) {
+        _ if done == total => {}
+        Some(left) => parts.push(format!("{} left", span(left.as_millis() as u64))),
+        None => parts.push(format!("expected {}", when(&job.eta.p50, now_ms))),
+    }
     // What it came to is known at its end; until then the done share of what is expected.
     let expected = job.cost.estimate_usd;
     let so_far = expected * done as f64 / total.max(1) as f64;
@@ -197,7 +198,7 @@ mod tests {
         let cases = [
             (Some(118.4), format!("{bar}  118/s  38s left  ~$0.019 of ~$0.031  running")),
             (Some(2.5), format!("{bar}  2.5/s  30m left  ~$0.019 of ~$0.031  running")),
-            (None, format!("{bar}  done in 2m20s  ~$0.019 of ~$0.031  running")),
+            (None, format!("{bar}  expected in 2m20s  ~$0.019 of ~$0.031  running")),
         ];
         for (rate, expected) in cases {
             assert_eq!(line(&job, rate, now_ms()), expected);
