@@ -2,6 +2,7 @@
 
 mod azure_batch_client;
 mod azure_batch_shapes;
+mod deferred;
 mod doorbell;
 mod handler_batches;
 mod handler_envelopes;

@@ -110,7 +110,8 @@ impl Store {
         Store::over(Arc::new(InMemory::new()))
     }
 
-    fn over(objects: Arc<dyn ObjectStore>) -> Store {
+    /// Any other store that can put if absent.
+    pub fn over(objects: Arc<dyn ObjectStore>) -> Store {
         Store { objects, fault: None }
     }
 

@@ -11,6 +11,9 @@ use crate::units::{Millis, Tokens};
 pub const SHARD_WORK: Millis = Millis::from_secs(60);
 /// A chunk is about this much work: it is what an eviction can lose.
 pub const CHUNK_WORK: Millis = Millis::from_secs(20);
+/// No block counts for more: a client may ask for any number of tokens, and sums over all jobs of a pool
+/// must stay within 64 bits. No deadline is as far away as this.
+const BLOCK_WORK_MAX: Millis = Millis::from_secs(30 * 24 * 3_600);
 /// A chunk's result is held in memory by whoever writes it or reads it.
 pub const CHUNK_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -64,5 +67,5 @@ fn work(speed: &Speed, block: &Block) -> Millis {
     let micros = us(block.items, speed.per_item_us)
         + us(block.tokens_in.0, speed.per_token_in_us)
         + us(block.tokens_out.0, speed.per_token_out_us);
-    Millis(u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX).max(1))
+    Millis(u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX)).clamp(Millis(1), BLOCK_WORK_MAX)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use facts::fault::{Act, Fault};
 use facts::job::{Place, Try};
 use facts::key::{self, JobKeys};
 use facts::pack::{Member, Pack};
@@ -80,7 +81,9 @@ impl Jobs {
         let mut by_model: BTreeMap<(&str, Option<&str>), Vec<Ready<'_>>> = BTreeMap::new();
         for survey in surveys.iter().filter(|survey| !survey.promoted && !survey.state.stopped) {
             let model = (survey.job.model.as_str(), survey.job.digest.as_deref());
-            by_model.entry(model).or_default().extend(ready_shards(survey));
+            for ready in ready_shards(survey) {
+                by_model.entry(model).or_default().push(ready);
+            }
         }
         let mut added = 0;
         for shards in by_model.values() {
@@ -230,9 +233,7 @@ impl Jobs {
     async fn add(&self, pool: &Pool, batch_job: &str, packs: &[Pack]) -> usize {
         let Some(batch) = self.batch() else { return 0 };
         let tasks: Vec<NewTask> = packs.iter().filter_map(|pack| self.task(pool, pack)).collect();
-        let fault = self.store().fault();
-        let adding = batch.add_tasks(batch_job, &tasks);
-        let outcomes = facts::fault::Fault::around(fault, facts::fault::Act::Send, adding).await;
+        let outcomes = self.sent(batch.add_tasks(batch_job, &tasks)).await;
         let mut added = 0;
         for (task, outcome) in tasks.iter().zip(outcomes) {
             match outcome {
@@ -258,12 +259,12 @@ impl Jobs {
         let pool = pools.iter().find(|pool| pool.facts.name == pack.pool);
         let (Some(batch), Some(pool)) = (self.batch(), pool) else { return Again::Unknown };
         let Some(task) = self.task(pool, pack) else { return Again::JobOver };
-        let mut outcome = batch.add_task(&pack.batch_job, &task).await;
+        let mut outcome = self.sent(batch.add_task(&pack.batch_job, &task)).await;
         if outcome == Err(AddError::JobNotFound) {
             let Ok(()) = self.create_batch_job(&pack.batch_job, &pack.pool, 0).await else {
                 return Again::Unknown;
             };
-            outcome = batch.add_task(&pack.batch_job, &task).await;
+            outcome = self.sent(batch.add_task(&pack.batch_job, &task)).await;
         }
         match outcome {
             Ok(_) => Again::Added,
@@ -285,9 +286,8 @@ impl Jobs {
         match (&worker.backend_url, worker.folders.get(&pack.model)) {
             (Some(url), _) => {
                 arguments.extend(["--backend".to_owned(), url.clone()]);
-                // The catalogue vouches for what that server runs.
-                let digest = pack.digest.iter().flat_map(|digest| ["--digest".to_owned(), digest.clone()]);
-                arguments.extend(digest);
+                // What that server runs is the catalogue's word: the worker cannot look.
+                arguments.extend(pack.digest.iter().flat_map(|known| ["--digest".to_owned(), known.clone()]));
             }
             (None, Some(folder)) => arguments.extend(["--model".to_owned(), folder.clone()]),
             (None, None) => {
@@ -340,7 +340,12 @@ impl Jobs {
     async fn create_batch_job(&self, name: &str, pool: &str, priority: i16) -> Result<(), CreateJobError> {
         let Some(batch) = self.batch() else { return Ok(()) };
         let job = NewJob { id: name.to_owned(), pool: pool.to_owned(), priority, environment: Vec::new() };
-        batch.create_job(&job).await.map(drop)
+        self.sent(batch.create_job(&job)).await.map(drop)
+    }
+
+    /// A call that Azure Batch acts on.
+    async fn sent<T>(&self, call: impl Future<Output = T>) -> T {
+        Fault::around(self.store().fault(), Act::Send, call).await
     }
 
     /// Takes the ready marker of a job away whose shards all have a try.

@@ -172,14 +172,14 @@ impl Made<'_> {
         if !held.map_err(|error| files::store_failed(&error))? {
             return Err(files::unknown(&self.wish.create.input_file_id).of("input_file_id"));
         }
-        let new = self.new(work, decision, choice)?;
+        let new = self.job(work, decision, choice)?;
         match app.jobs.accept(new).await.map_err(trouble)? {
             Accepted::Job(job) => Ok(work.tell(answer_of(app, &job).await?, decision, choice)),
             Accepted::OtherBody => Err(defer::other_body()),
         }
     }
 
-    fn new(self, work: &Work<'_>, decision: &Decision, choice: &Choice) -> Result<New, Failure> {
+    fn job(self, work: &Work<'_>, decision: &Decision, choice: &Choice) -> Result<New, Failure> {
         let (wanted, model) = (&work.wanted, work.model);
         let pool = work.catalogue.pool(&choice.place).ok_or_else(|| defer::gone(&choice.place))?;
         let lines = self.lines.count().max(1);

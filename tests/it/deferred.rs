@@ -1,0 +1,10 @@
+//! The deferred lane in one process: the handler's own triggers over a folder, the stand-ins of the
+//! queue and of Azure Batch over real HTTP, workers that run inside the test. A "process" dies where
+//! its fault says; what production would run then runs here: sweeps, tickets, tasks.
+
+pub mod rig;
+
+mod faults;
+mod sweep_calls;
+mod tickets;
+mod trouble;
