@@ -1,8 +1,6 @@
 //! The one place that writes to the terminal: results to standard output, progress to standard
 //! error, so that a pipe gets results alone.
 
-#![expect(clippy::print_stderr, reason = "the home of the command's output")]
-
 use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
@@ -33,7 +31,7 @@ impl Printer {
 
     /// That something takes a while.
     pub fn progress(&self, line: &str) {
-        eprintln!("  … {line}");
+        written(writeln!(std::io::stderr(), "  … {line}"));
     }
 
     /// Whether people watch the progress as it changes.
@@ -43,9 +41,7 @@ impl Printer {
 
     /// One line of progress that replaces the one before.
     pub fn redraw(&self, line: &str) {
-        eprint!("\r\x1b[2K{line}");
-        // A terminal that is gone is no reason to end.
-        let _ = std::io::stderr().flush();
+        written(write!(std::io::stderr(), "\r\x1b[2K{line}"));
     }
 
     /// Empties the line that was redrawn.
@@ -79,7 +75,7 @@ impl Printer {
 
     /// Why the command failed.
     pub fn failed(why: &str) {
-        eprintln!("switchyard: {why}");
+        written(writeln!(std::io::stderr(), "switchyard: {why}"));
     }
 }
 

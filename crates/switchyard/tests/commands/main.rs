@@ -140,6 +140,17 @@ fn all_jobs_are_listed_page_by_page() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let script = Script::start(vec![on("GET /api/jobs?limit=20", 200, jobs(&[JOB], false))]);
+    let mut jobs = command(&["jobs", "--json", "--url", &script.url(), "--key", KEY]);
+    let mut child = jobs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let done = Done::of(child.wait_with_output().unwrap());
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    script.end();
+}
+
+#[test]
 fn a_job_is_explained() {
     let script = || vec![on(&format!("GET /api/jobs/{JOB}"), 200, job("running", 1))];
     let (done, _) = play(&["why", &format!("batch_{JOB}")], script());
