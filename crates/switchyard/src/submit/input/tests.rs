@@ -1,3 +1,5 @@
+//! The file of requests, checked and sent: real files, whatever they hold.
+
 use futures_util::TryStreamExt as _;
 use proptest::prelude::*;
 
