@@ -13,10 +13,11 @@ use facts::store::Claim;
 use facts::{JobId, id};
 use futures_util::{StreamExt as _, stream};
 use policy::dispatch::{self, Waiting};
-use policy::units::{Millis, UnixMs};
+use policy::units::UnixMs;
 
 use super::accept::ready_marker;
-use super::look::World;
+use super::batch_job;
+use super::look::{World, is_for_pool};
 use super::survey::{Pass, Survey};
 use super::{Jobs, Trouble, text};
 use crate::azure::batch::job::CreateJobError;
@@ -33,14 +34,6 @@ const TASK_RETRIES: u32 = 3;
 const WALL_CLOCK_FACTOR: u64 = 5;
 /// And no task is ended before it had this long.
 const WALL_CLOCK_MIN: Duration = Duration::from_secs(1_800);
-/// Priority bands by what is left until the deadline: soon, today, later.
-const BANDS: [(Millis, &str, i16); 3] = [
-    (Millis::from_secs(3_600), "a", 600),
-    (Millis::from_secs(6 * 3_600), "b", 300),
-    (Millis(u64::MAX), "c", 0),
-];
-/// Longest part of a pool's id in the id of an Azure Batch job, which has 64 characters at most.
-const POOL_IN_ID: usize = 36;
 
 /// What adding a task again came to.
 pub(super) enum Again {
@@ -79,7 +72,7 @@ impl Jobs {
         }
         let surveys = self.ready_jobs(pool, only, &offer, pass).await?;
         let mut by_model: BTreeMap<(&str, Option<&str>), Vec<Ready<'_>>> = BTreeMap::new();
-        for survey in surveys.iter().filter(|survey| !survey.promoted && !survey.state.stopped) {
+        for survey in surveys.iter().filter(|survey| is_for_pool(world, survey)) {
             let model = (survey.job.model.as_str(), survey.job.digest.as_deref());
             for ready in ready_shards(survey) {
                 by_model.entry(model).or_default().push(ready);
@@ -119,7 +112,9 @@ impl Jobs {
         let nodes = pool.facts.max_nodes.min(world.knobs.max_nodes);
         let per_node = u64::from(pool.facts.slots_per_node.max(1));
         let mut tasks = 0;
-        for job in batch.jobs(&job_prefix(&pool.facts.name)).await?.jobs {
+        let prefix = batch_job::prefix(&pool.facts.name);
+        let jobs = batch.jobs(&prefix).await?.jobs;
+        for job in jobs.iter().filter(|job| batch_job::day_of(&prefix, &job.id).is_some()) {
             if let Ok(counts) = batch.task_counts(&job.id).await {
                 tasks += counts.tasks.active + counts.tasks.running;
             }
@@ -147,28 +142,48 @@ impl Jobs {
         offer: &dispatch::Pool,
         pass: &Pass,
     ) -> Result<Vec<Survey>, Trouble> {
-        let mut owners: Vec<(u64, String, JobId)> = match only {
-            Some((tenant, job)) => vec![(0, tenant.to_owned(), job.clone())],
-            None => {
-                let found = self.store().list(&key::ready_of(&pool.facts.name)).await?;
-                let read =
-                    |key: &str| key::read_ready(key).map(|(at, tenant, job)| (at, tenant.to_owned(), job));
-                found.iter().filter_map(|found| read(&found.key)).collect()
-            }
+        let owners = match only {
+            Some((tenant, job)) => vec![(tenant.to_owned(), job.clone(), None)],
+            None => self.ready_owners(pool).await?,
         };
-        owners.sort();
         let enough = offer.room().saturating_mul(offer.pack_size().0);
         let (mut surveys, mut work) = (Vec::new(), 0);
-        for (_, tenant, job) in owners.into_iter().take(JOBS_MAX) {
-            if let Some(survey) = self.survey(&tenant, &job, pass).await? {
-                work += survey.waiting().map(|open| open.left.0).sum::<u64>();
-                surveys.push(survey);
-            }
-            if work >= enough {
+        for (tenant, job, marker) in owners {
+            if work >= enough || surveys.len() == JOBS_MAX {
                 break;
+            }
+            match self.survey(&tenant, &job, pass).await {
+                Ok(Some(survey)) => {
+                    work += survey.waiting().map(|open| open.left.0).sum::<u64>();
+                    surveys.push(survey);
+                }
+                // Its marker is younger than its `job.json`: the job was there and is gone.
+                Ok(None) => {
+                    if let Some(marker) = marker {
+                        self.store().delete(&marker).await?;
+                    }
+                }
+                // One job that nobody can read must not hold up the others.
+                Err(error @ Trouble::Unreadable { .. }) => {
+                    tracing::error!(%error, job = %job, "a job waits for a version that can read it");
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(surveys)
+    }
+
+    /// Jobs with a ready marker of this pool, the nearest deadline first, each with its marker.
+    async fn ready_owners(&self, pool: &Pool) -> Result<Vec<(String, JobId, Option<String>)>, Trouble> {
+        let found = self.store().list(&key::ready_of(&pool.facts.name)).await?;
+        let mut owners: Vec<(u64, String, JobId, String)> = Vec::with_capacity(found.len());
+        for found in found {
+            if let Some((at, tenant, job)) = key::read_ready(&found.key) {
+                owners.push((at, tenant.to_owned(), job, found.key));
+            }
+        }
+        owners.sort();
+        Ok(owners.into_iter().map(|(_, tenant, job, marker)| (tenant, job, Some(marker))).collect())
     }
 
     /// Writes packs, claims their members and adds their tasks.
@@ -318,8 +333,7 @@ impl Jobs {
         let now = self.now();
         let nearest = members.iter().map(|ready| ready.waiting.deadline).min().unwrap_or(now);
         let left = nearest.since(now);
-        let (_, band, priority) = BANDS.into_iter().find(|(most, ..)| left <= *most).unwrap_or(BANDS[2]);
-        let series = format!("{}{band}-{}", job_prefix(&pool.facts.name), day(now));
+        let (series, priority) = batch_job::series(&pool.facts.name, left, now);
         let (round, is_made) = self.round(&series);
         let name = format!("{series}-{round}");
         if is_made {
@@ -374,15 +388,4 @@ fn ready_shards(survey: &Survey) -> impl Iterator<Item = Ready<'_>> {
             realtime: realtime.scaled(open.left.0, all),
         },
     })
-}
-
-/// What the ids of a pool's Azure Batch jobs begin with.
-pub(super) fn job_prefix(pool: &str) -> String {
-    format!("sy-{}-", &pool[..pool.floor_char_boundary(POOL_IN_ID)])
-}
-
-/// A day as `20261121`.
-pub(super) fn day(at: UnixMs) -> String {
-    let instant = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX));
-    instant.unwrap_or(jiff::Timestamp::MAX).strftime("%Y%m%d").to_string()
 }

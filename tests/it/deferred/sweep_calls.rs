@@ -131,6 +131,9 @@ async fn ended_jobs_cost_a_sweep_nothing() {
     let (fresh, aged) = tokio::join!(sweeps_with(0), sweeps_with(ENDED));
     for (what, fresh, aged) in [("calls", fresh.0, aged.0), ("objects", fresh.1, aged.1)] {
         assert!(fresh >= OPEN as u64, "{fresh} {what}: the open jobs were not looked at");
-        assert!(aged.abs_diff(fresh) <= BY_THE_CLOCK, "{aged} {what} with {ENDED} ended jobs, {fresh} without");
+        assert!(
+            aged.abs_diff(fresh) <= BY_THE_CLOCK,
+            "{aged} {what} with {ENDED} ended jobs, {fresh} without"
+        );
     }
 }
