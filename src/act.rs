@@ -4,12 +4,18 @@
 //! - [`jobs`]: the deferred lane
 //! - [`realtime`]: the realtime lane, for deferred work that would be late
 //! - [`files`]: what tenants upload
+//! - [`results`]: what a job brought, streamed as files
+//! - [`progress`]: how far a job is, for whoever asks
+//! - [`fact`]: reads one fact
 //! - [`keep`]: writes down what must not be lost
 //! - [`merge`]: what all processes saw, merged
 
+pub mod fact;
 pub mod files;
 pub mod forward;
 pub mod jobs;
 pub mod keep;
 pub mod merge;
+pub mod progress;
 pub mod realtime;
+pub mod results;

@@ -22,7 +22,7 @@ use crate::http::server;
 use crate::knobs;
 use crate::metrics::Metrics;
 use crate::observe::Views;
-use crate::settings::{Blobs, Serve, Settings};
+use crate::settings::{Blobs, Serve, Settings, name};
 use crate::telemetry::Telemetry;
 use crate::triggers;
 
@@ -120,10 +120,15 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
     let store = store(&settings.blobs)?.with_fault(settings.fault.clone());
     let client = act::forward::client().map_err(|error| format!("no HTTP client: {error}"))?;
     let azure = azure::http().map_err(|error| format!("no HTTP client: {error}"))?;
-    let batch = settings.batch.map(|account| {
-        let credential = batch::Credential::SharedKey(account.key);
-        batch::Client::new(account.endpoint, credential, azure.clone(), settings.clock)
-    });
+    let batch = match settings.batch {
+        Some(account) => {
+            let key = batch::SharedKey::new(&account.account, &account.key);
+            let key = key.map_err(|error| format!("{}: {error}", name::BATCH_ACCOUNT_KEY))?;
+            let credential = batch::Credential::SharedKey(key);
+            Some(batch::Client::new(account.endpoint, credential, azure.clone(), settings.clock))
+        }
+        None => None,
+    };
     let doorbell = match &settings.doorbell {
         Some(asked) => Some(Doorbell::open(&asked.storage, &asked.queue, azure)?.with_fault(settings.fault)),
         None => None,

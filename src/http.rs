@@ -7,6 +7,8 @@ pub mod range;
 pub mod server;
 
 use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -201,19 +203,29 @@ pub fn stream<E>(kind: &'static str, parts: impl Stream<Item = Result<Bytes, E>>
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    // The server wants a stream that can be shared; a channel of one part is one.
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut parts = std::pin::pin!(parts);
-        while let Some(part) = parts.next().await {
-            // Nobody listens any more: the client went away, and so does this task.
-            if sender.send(part).await.is_err() {
-                return;
-            }
-        }
-    });
-    let parts = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
-    let mut response = warp::reply::stream(parts).into_response();
+    let mut response = streamed(Box::pin(parts));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// A body that is read while it is sent.
+pub type Content<E> = Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>;
+
+fn streamed<E>(content: Content<E>) -> Response
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    warp::reply::stream(Shared(Mutex::new(content))).into_response()
+}
+
+/// A stream that may be shared between threads because nobody can: it is only reached through an
+/// exclusive reference. The server demands this of bodies, the store's reads do not have it.
+struct Shared<E>(Mutex<Content<E>>);
+
+impl<E> Stream for Shared<E> {
+    type Item = Result<Bytes, E>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.get_mut().expect("it is never locked, so no panic can poison it").as_mut().poll_next(context)
+    }
 }

@@ -5,32 +5,26 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use bytes::Bytes;
+use clock::Clock;
 use facts::file::FileMeta;
-use facts::key::{self, FileKeys};
+use facts::fold::Found;
+use facts::key::{self, FileKeys, JobKeys};
 use facts::store::{Store, StoreError, Upload};
-use facts::{VERSION, id};
+use facts::{JobId, VERSION, id};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::http::range::Content;
+use super::fact::{self, FactError};
+use crate::http::Content;
 
 /// What is read of a content at once, to be sent on.
 const PIECE_BYTES: usize = 1024 * 1024;
 /// Metas that are read at once for a listing.
 const READS_AT_ONCE: usize = 32;
+/// A mark of a job that is not there after this belongs to no job.
+const MADE_WITHIN_MS: u64 = 600_000;
 /// Files of one page, at most; a longer list is asked for in pages.
 pub const PAGE_MAX: usize = 1_000;
-
-/// Why a file could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The file's facts are none that this version reads.
-    #[error("`{0}` cannot be read: {1}")]
-    Unreadable(String, #[source] serde_json::Error),
-}
 
 /// A file on its way in. Dropped before [`Incoming::commit`], it was never there.
 #[derive(Debug)]
@@ -84,27 +78,17 @@ impl Incoming {
 /// The file of this id; none when there is none, or none any more.
 ///
 /// # Errors
-/// [`FileError`].
+/// [`FactError`].
 pub async fn read(
     store: &Store,
     tenant: &str,
     file: &str,
     now_ms: u64,
-) -> Result<Option<FileMeta>, FileError> {
+) -> Result<Option<FileMeta>, FactError> {
     let keys = FileKeys::new(tenant, file);
     let (deleted, meta) = (keys.deleted(), keys.meta());
-    let (deleted, meta) = tokio::join!(store.exists(&deleted), read_meta(store, &meta));
+    let (deleted, meta) = tokio::join!(store.exists(&deleted), fact::read::<FileMeta>(store, &meta));
     Ok(if deleted? { None } else { meta?.filter(|meta| is_there(meta, now_ms)) })
-}
-
-async fn read_meta(store: &Store, key: &str) -> Result<Option<FileMeta>, FileError> {
-    match store.get(key).await {
-        Ok(found) => serde_json::from_slice(&found.content)
-            .map(Some)
-            .map_err(|error| FileError::Unreadable(key.to_owned(), error)),
-        Err(StoreError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn is_there(meta: &FileMeta, now_ms: u64) -> bool {
@@ -134,25 +118,74 @@ struct Deleted {
     listed_ms: u64,
 }
 
-/// Deletes a file; whether there was one, now or before. That no job reads it is the caller's to know.
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone, now or before.
+    Gone,
+    /// There never was one.
+    NotThere,
+    /// A job reads it that has not ended.
+    InUse,
+}
+
+/// Says that a job is going to read a file, so that nobody deletes it: before the job is made.
+/// Whether the file is still there.
 ///
 /// # Errors
-/// [`StoreError`]: it may be gone already, and deleting it again finishes.
-pub async fn delete(store: &Store, tenant: &str, file: &str, now_ms: u64) -> Result<bool, StoreError> {
+/// [`StoreError`].
+pub async fn hold(store: &Store, tenant: &str, file: &str, job: &JobId) -> Result<bool, StoreError> {
     let keys = FileKeys::new(tenant, file);
-    let listed = store.list(&format!("{}{file}/", key::files_of(tenant))).await?;
+    store.create(&keys.used(job), "").await?;
+    // Whoever deletes marks first and looks for holders then: one of the two sees the other.
+    Ok(!store.exists(&keys.deleted()).await?)
+}
+
+/// Deletes a file that no job reads.
+///
+/// # Errors
+/// [`FactError`]: it may be gone already, and deleting it again finishes.
+pub async fn delete(store: &Store, clock: &Clock, tenant: &str, file: &str) -> Result<Deletion, FactError> {
+    let keys = FileKeys::new(tenant, file);
+    let listed = store.list(keys.folder()).await?;
     let found = |key: String| listed.iter().find(move |found| found.key == key);
-    let meta = found(keys.meta());
     if found(keys.deleted()).is_none() {
-        let Some(meta) = meta else { return Ok(false) };
-        let mark = Deleted { v: VERSION, at_ms: now_ms, listed_ms: meta.modified_ms };
+        let Some(meta) = found(keys.meta()) else { return Ok(Deletion::NotThere) };
+        if is_used(store, clock, tenant, &listed).await? {
+            return Ok(Deletion::InUse);
+        }
+        let mark = Deleted { v: VERSION, at_ms: clock.now_ms(), listed_ms: meta.modified_ms };
         let mark = serde_json::to_vec(&mark).expect("a mark is plain data, which always serializes");
         store.create(&keys.deleted(), mark).await?;
+        if is_used(store, clock, tenant, &store.list(keys.folder()).await?).await? {
+            store.delete(&keys.deleted()).await?;
+            return Ok(Deletion::InUse);
+        }
     }
     store.delete(&keys.content()).await?;
     // Its errors may quote the content.
     store.delete(&keys.meta()).await?;
-    Ok(true)
+    for used in listed.iter().filter(|found| key::read_used(&found.key).is_some()) {
+        store.delete(&used.key).await?;
+    }
+    Ok(Deletion::Gone)
+}
+
+/// Whether a job that has not ended holds a file whose folder holds this.
+async fn is_used(store: &Store, clock: &Clock, tenant: &str, listed: &[Found]) -> Result<bool, StoreError> {
+    for found in listed {
+        let Some(job) = key::read_used(&found.key) else { continue };
+        let keys = JobKeys::new(tenant, &job);
+        if store.exists(&keys.end()).await? {
+            continue;
+        }
+        // A mark without a job: it is being made, or whoever made it died.
+        let age_ms = clock.now_ms().saturating_sub(clock.at_ms(found.modified_ms));
+        if age_ms < MADE_WITHIN_MS || store.exists(&keys.job()).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What of a list is wanted.
@@ -188,13 +221,13 @@ pub struct Page {
 /// Lists a tenant's files; none where `after` was never a file.
 ///
 /// # Errors
-/// [`FileError`].
+/// [`FactError`].
 pub async fn list(
     store: &Store,
     tenant: &str,
     wanted: &Listing,
     now_ms: u64,
-) -> Result<Option<Page>, FileError> {
+) -> Result<Option<Page>, FactError> {
     let mut places = places(store, tenant).await?;
     if wanted.order == Order::Ascending {
         places.reverse();
@@ -248,20 +281,12 @@ async fn place_of(
     tenant: &str,
     places: &[Place],
     file: &str,
-) -> Result<Option<Place>, FileError> {
+) -> Result<Option<Place>, FactError> {
     if let Some(place) = places.iter().find(|place| place.1 == file) {
         return Ok(Some(place.clone()));
     }
-    let key = FileKeys::new(tenant, file).deleted();
-    match store.get(&key).await {
-        Ok(mark) => {
-            let mark: Deleted =
-                serde_json::from_slice(&mark.content).map_err(|error| FileError::Unreadable(key, error))?;
-            Ok(Some(Place(Reverse(mark.listed_ms), file.to_owned())))
-        }
-        Err(StoreError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let mark: Option<Deleted> = fact::read(store, &FileKeys::new(tenant, file).deleted()).await?;
+    Ok(mark.map(|mark| Place(Reverse(mark.listed_ms), file.to_owned())))
 }
 
 #[cfg(test)]

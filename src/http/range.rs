@@ -2,19 +2,9 @@
 //! downloads want it. Several at once are answered whole, which the RFC allows.
 
 use std::ops::Range;
-use std::pin::Pin;
-use std::sync::Mutex;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use futures_util::Stream;
-use warp::Reply;
-
-use super::{HeaderMap, Request, Response, set};
+use super::{Content, HeaderMap, Request, Response, set};
 use crate::failure::{Failure, Kind};
-
-/// A body that is read while it is sent.
-pub type Content<E> = Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>;
 
 /// Answers with the part of a content of `bytes` bytes that the request asks for. `etag` names this
 /// very content, without quotes; `open` begins to read a part of it.
@@ -33,7 +23,7 @@ where
         Wanted::Part(range) => (206, range),
         Wanted::Nothing => return unsatisfiable(bytes),
     };
-    let mut response = warp::reply::stream(Shared(Mutex::new(open(range.clone())))).into_response();
+    let mut response = super::streamed(open(range.clone()));
     *response.status_mut() =
         warp::http::StatusCode::from_u16(status).expect("statuses written here are valid");
     set(&mut response, "content-length", &(range.end - range.start).to_string());
@@ -98,18 +88,6 @@ fn number(text: &str) -> Number {
             digits.parse().map_or(Number::Wrong, Number::Some)
         }
         _ => Number::Wrong,
-    }
-}
-
-/// A stream that may be shared between threads because nobody can: it is only reached through an
-/// exclusive reference. The body type of warp demands this of streams, the store's do not have it.
-struct Shared<E>(Mutex<Content<E>>);
-
-impl<E> Stream for Shared<E> {
-    type Item = Result<Bytes, E>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.get_mut().expect("it is never locked, so no panic can poison it").as_mut().poll_next(context)
     }
 }
 

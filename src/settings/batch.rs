@@ -3,15 +3,16 @@
 use url::Url;
 
 use super::{Reader, Secret, is_loopback, name};
-use crate::azure::batch::SharedKey;
 
 /// The account that runs deferred work.
 #[derive(Clone, Debug)]
 pub struct BatchAccount {
     /// As `https://ACCOUNT.REGION.batch.azure.com`.
     pub endpoint: Url,
-    /// Signs requests.
-    pub key: SharedKey,
+    /// Its name.
+    pub account: String,
+    /// Its key, base64.
+    pub key: Secret,
 }
 
 impl Reader {
@@ -42,12 +43,6 @@ impl Reader {
             );
             return None;
         };
-        match SharedKey::new(&account, &key) {
-            Ok(key) => Some(BatchAccount { endpoint, key }),
-            Err(error) => {
-                self.problem(name::BATCH_ACCOUNT_KEY, error.to_string());
-                None
-            }
-        }
+        Some(BatchAccount { endpoint, account, key })
     }
 }

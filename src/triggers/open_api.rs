@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use utoipa::OpenApi;
 use wire::openai::{
-    EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList, FileObject, FileUpload, Model,
-    ModelList,
+    Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList,
+    FileObject, FileUpload, Model, ModelList,
 };
 
 use super::health::Health;
@@ -26,6 +26,10 @@ use crate::http::{self, Response};
         paths::file,
         paths::file_content,
         paths::delete_file,
+        paths::create_batch,
+        paths::batches,
+        paths::batch,
+        paths::cancel_batch,
         paths::explain,
         paths::status,
         paths::replicas,
@@ -33,6 +37,9 @@ use crate::http::{self, Response};
         paths::health
     ),
     components(schemas(
+        Batch,
+        BatchCreate,
+        BatchList,
         EmbeddingsRequest,
         EmbeddingsResponse,
         ErrorBody,
@@ -59,8 +66,8 @@ pub fn answer() -> Response {
 #[expect(dead_code, reason = "utoipa reads the attributes, nobody calls the functions")]
 mod paths {
     use super::{
-        EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList, FileObject, FileUpload,
-        Health, Model, ModelList,
+        Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted,
+        FileList, FileObject, FileUpload, Health, Model, ModelList,
     };
 
     #[utoipa::path(post, path = "/api/v1/embeddings", request_body = EmbeddingsRequest,
@@ -128,6 +135,35 @@ mod paths {
         responses((status = 200, body = FileDeleted), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
             (status = 404, body = ErrorBody)))]
     fn delete_file() {}
+
+    #[utoipa::path(post, path = "/api/v1/batches", request_body = BatchCreate,
+        params(
+            ("Switchyard-Deadline" = Option<String>, Header, description = "sooner than 24h: 2h or an RFC 3339 instant; hard"),
+            ("Switchyard-Max-Cost" = Option<String>, Header, description = "US dollars"),
+            ("Idempotency-Key" = Option<String>, Header, description = "the same key and body name the same batch"),
+        ),
+        responses((status = 200, body = Batch), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+            (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+            (status = 413, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody),
+            (status = 503, body = ErrorBody)))]
+    fn create_batch() {}
+
+    #[utoipa::path(get, path = "/api/v1/batches",
+        params(
+            ("limit" = Option<u32>, Query, description = "from 1 to 100"),
+            ("after" = Option<String>, Query, description = "id of the batch that the page follows"),
+        ),
+        responses((status = 200, body = BatchList), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)))]
+    fn batches() {}
+
+    #[utoipa::path(get, path = "/api/v1/batches/{id}", params(("id" = String, Path)),
+        responses((status = 200, body = Batch), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    fn batch() {}
+
+    #[utoipa::path(post, path = "/api/v1/batches/{id}/cancel", params(("id" = String, Path)),
+        responses((status = 200, body = Batch), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+            (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+    fn cancel_batch() {}
 
     #[utoipa::path(post, path = "/api/explain", request_body(content = Object,
         description = "the request itself, with its own headers; or `{operation, body, headers}`"),

@@ -1,6 +1,7 @@
 //! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists;
-//! [`files`] takes uploads.
+//! [`files`] takes uploads, [`batches`] makes jobs of them.
 
+pub mod batches;
 pub mod controls;
 pub mod defer;
 pub mod files;
@@ -30,6 +31,7 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
                 _ => Err(Failure::method("GET, HEAD")),
             };
         }
+        ["batches", rest @ ..] => return batches::answer(app, request, rest).await,
         ["files", rest @ ..] => return files::answer(app, request, rest).await,
         _ => return Err(unsupported(&segments.join("/"))),
     };
@@ -42,7 +44,7 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
 /// Never a made-up answer for what this version does not do.
 fn unsupported(path: &str) -> Failure {
     let message = format!(
-        "/v1/{path} is not served here; this version serves embeddings, chat/completions, completions, models and files"
+        "/v1/{path} is not served here; this version serves embeddings, chat/completions, completions, models, files and batches"
     );
     Failure::new(Kind::NotFound, "unsupported_endpoint", message)
 }

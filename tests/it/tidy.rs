@@ -54,6 +54,7 @@ const HANDLER_MODULES: &[(&str, &[&str])] = &[
     ),
     ("act", &["act", "azure", "catalogue", "failure", "http", "knobs", "metrics"]),
     ("observe", &["azure", "catalogue", "knobs", "metrics", "observe"]),
+    ("azure", &["azure", "settings"]),
     ("settings", &[]),
     ("envelope", &[]),
     ("failure", &[]),

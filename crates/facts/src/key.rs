@@ -229,6 +229,22 @@ impl FileKeys {
     pub fn deleted(&self) -> String {
         format!("{}deleted.json", self.folder)
     }
+
+    /// Mark: this job reads it, until it has ended.
+    pub fn used(&self, job: &JobId) -> String {
+        format!("{}used/{job}", self.folder)
+    }
+
+    /// The folder of all of them, with its last slash.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+}
+
+/// The job of a [`FileKeys::used`] mark; none where the key is no such mark.
+pub fn read_used(key: &str) -> Option<JobId> {
+    let (folder, job) = key.rsplit_once('/')?;
+    folder.ends_with("/used").then(|| JobId::parse(job))?
 }
 
 /// Lower-case hex of SHA-256.

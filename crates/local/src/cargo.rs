@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::children;
 
 /// The programs that a stack starts.
-const NAMES: [&str; 2] = ["handler", "server"];
+const NAMES: [&str; 3] = ["handler", "server", "worker"];
 
 /// Where the programs lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Programs {
     pub handler: PathBuf,
     /// The inference server.
     pub server: PathBuf,
+    /// The worker of the nodes.
+    pub worker: PathBuf,
 }
 
 /// Where programs come from.
@@ -52,7 +54,9 @@ pub enum Error {
         error: std::io::Error,
     },
     /// A program of an installed tree is not there.
-    #[error("{0} does not exist; put handler and server beside switchyard, or start it by `cargo run`")]
+    #[error(
+        "{0} does not exist; put handler, server and worker beside switchyard, or start it by `cargo run`"
+    )]
     Missing(PathBuf),
 }
 
@@ -92,8 +96,8 @@ fn running_program() -> PathBuf {
 }
 
 fn gather(mut find: impl FnMut(&str) -> Result<PathBuf, Error>) -> Result<Programs, Error> {
-    let [handler, server] = NAMES;
-    Ok(Programs { handler: find(handler)?, server: find(server)? })
+    let [handler, server, worker] = NAMES;
+    Ok(Programs { handler: find(handler)?, server: find(server)?, worker: find(worker)? })
 }
 
 async fn build(program: &Path) -> Result<Programs, Error> {

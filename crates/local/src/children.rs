@@ -46,10 +46,14 @@ impl Group {
         let _ = self.leader.wait().await;
     }
 
+    /// The number of the group, which is the leader's process id.
+    pub fn number(&self) -> Option<i32> {
+        self.group.map(Pid::as_raw_pid)
+    }
+
     fn kill_group(&mut self) {
         if let Some(group) = self.group.take() {
-            // An error says that nobody of the group is left.
-            let _ = kill_process_group(group, Signal::KILL);
+            kill_group(group.as_raw_pid());
         }
     }
 }
@@ -57,5 +61,13 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill_group();
+    }
+}
+
+/// Kills every process of a group; nothing happens where there is none.
+pub fn kill_group(number: i32) {
+    if let Some(group) = Pid::from_raw(number) {
+        // An error says that nobody of the group is left.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }

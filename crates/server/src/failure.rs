@@ -11,13 +11,8 @@ use wire::openai::{ErrorBody, ErrorDetail};
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
-    /// A field is wrong. The message names the remedy.
-    Invalid {
-        /// The field.
-        param: &'static str,
-        /// What is wrong with it and what would be right.
-        message: String,
-    },
+    /// A field is wrong.
+    Invalid(Invalid),
     /// The model is not the one that is served.
     UnknownModel {
         /// What was asked for.
@@ -60,21 +55,21 @@ impl From<Refused> for Failure {
 }
 
 impl From<Invalid> for Failure {
-    fn from(Invalid { param, message }: Invalid) -> Failure {
-        Failure::Invalid { param, message }
+    fn from(invalid: Invalid) -> Failure {
+        Failure::Invalid(invalid)
     }
 }
 
 impl Failure {
     /// A wrong field.
     pub fn invalid(param: &'static str, message: impl Into<String>) -> Failure {
-        Failure::Invalid { param, message: message.into() }
+        Failure::Invalid(Invalid::new(param, message))
     }
 
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            Failure::Invalid { .. } | Failure::Broken => StatusCode::BAD_REQUEST,
+            Failure::Invalid(_) | Failure::Broken => StatusCode::BAD_REQUEST,
             Failure::UnknownModel { .. } | Failure::UnknownPath(_) => StatusCode::NOT_FOUND,
             Failure::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -98,7 +93,8 @@ impl Failure {
     /// The body of the answer.
     pub fn body(&self) -> ErrorBody {
         let (kind, code, param) = match self {
-            Failure::Invalid { param, .. } => ("invalid_request_error", None, Some(*param)),
+            // The worker answers such an item with the same body.
+            Failure::Invalid(invalid) => return invalid.clone().body(),
             Failure::UnknownModel { .. } => ("invalid_request_error", Some("model_not_found"), Some("model")),
             Failure::UnknownPath(_) => ("invalid_request_error", Some("unknown_path"), None),
             Failure::Method(_) => ("invalid_request_error", Some("method_not_allowed"), None),
@@ -124,7 +120,7 @@ impl Failure {
 
     fn message(&self) -> String {
         match self {
-            Failure::Invalid { message, .. } => message.clone(),
+            Failure::Invalid(invalid) => invalid.message.clone(),
             Failure::UnknownModel { asked, served } => {
                 format!("model `{asked}` is not served here; ask for {served}, or see GET /v1/models")
             }

@@ -84,6 +84,12 @@ pub struct Up {
     /// Seconds before a new replica's process is started, as pulling an image takes.
     #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seconds)]
     pub cold_start: f64,
+    /// Spot nodes of the pool that runs deferred work.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub nodes: u32,
+    /// Seconds from a node that is asked for to its first task; in Azure it is minutes.
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    pub boot: f64,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,

@@ -25,6 +25,8 @@ pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Fail
         port: flags.port,
         replicas: flags.replicas,
         cold_start: Duration::from_secs_f64(flags.cold_start),
+        nodes: flags.nodes,
+        boot: Duration::from_secs_f64(flags.boot),
         server_arguments: Vec::new(),
         clock: place.clock(),
         ready_file: flags.ready_file,

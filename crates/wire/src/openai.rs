@@ -1,8 +1,12 @@
 //! The part of the OpenAI API that we speak: embeddings, models, errors, and in modules of their own
-//! files.
+//! files and batches.
 
+mod batch;
 mod file;
 
+pub use batch::{
+    Batch, BatchCreate, BatchError, BatchErrors, BatchList, BatchStatus, ExpiresAfter, RequestCounts,
+};
 pub use file::{FileDeleted, FileList, FileObject, FileStatus, FileUpload};
 
 use std::borrow::Cow;

@@ -54,6 +54,7 @@ pub async fn run(
             }
             let own: Vec<&[u8]> = chunk.iter().map(Vec::as_slice).collect();
             let done = tokio::select! {
+            biased;
                 () = stop.cancelled() => return Err(Error::Interrupted),
                 done = items::run(backend, Terms::default(), first, &own, &progress) => done?,
             };

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::error::Error;
 
-/// Exit codes. Every code but 0, 2, 65 and 78 may be followed by the same command again.
+/// Exit codes. [`HELP`] says after which of them the same command may be given again as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -18,6 +18,8 @@ pub enum Exit {
     Missing = 66,
     /// The backend is down or fails.
     Backend = 69,
+    /// The system gives no thread or no signals.
+    System = 71,
     /// A disk or a quota is full, or the output is there already.
     CannotCreate = 73,
     /// The store fails.
@@ -36,6 +38,7 @@ Exit codes:
   65  a pack, job or input cannot be read
   66  the pack or the input file is not there
   69  the backend is down, refuses this worker or fails          (run again)
+  71  the system refuses a thread or a signal handler            (run again)
   73  the disk is full, or --output exists already
   74  the store fails                                            (run again)
   75  interrupted by SIGTERM, SIGINT or a Preempt notice         (run again)
@@ -71,11 +74,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_help_lists_every_code() {
-        use Exit::{Backend, CannotCreate, Done, Interrupted, Missing, Model, Store, Unreadable, Usage};
-        for exit in [Done, Usage, Unreadable, Missing, Backend, CannotCreate, Store, Interrupted, Model] {
+    fn help_and_documents_list_every_code() {
+        use Exit::{
+            Backend, CannotCreate, Done, Interrupted, Missing, Model, Store, System, Unreadable, Usage,
+        };
+        let all =
+            [Done, Usage, Unreadable, Missing, Backend, System, CannotCreate, Store, Interrupted, Model];
+        let page = include_str!("../../../docs/operations.md");
+        for exit in all {
             let code = format!("{:>4}  ", exit as u8);
             assert!(HELP.lines().any(|line| line.starts_with(&code)), "{exit:?}");
+            let row = format!("| {} |", exit as u8);
+            assert!(page.lines().any(|line| line.starts_with(&row)), "{exit:?}");
         }
     }
 

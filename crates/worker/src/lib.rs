@@ -9,7 +9,7 @@
 //! - [`items`]: lines in, lines out, many at once
 //! - [`backend`]: what answers an item: [`encoder`] on this machine's own model, [`upstream`] over HTTP
 //! - [`by_hand`]: the same filter from file to file
-//! - [`progress`]: how far it is, every few seconds
+//! - [`progress`]: how far it is, every few seconds; [`terminal`]: how a person reads it
 //! - [`notice`]: the platform's word that this node is about to go
 //! - [`error`][]: why a run ended early; [`exit`]: what the process says then
 //!
@@ -29,6 +29,7 @@ pub mod place;
 pub mod progress;
 pub mod settings;
 pub mod suspect;
+pub mod terminal;
 pub mod upstream;
 
 pub use backend::{Backend, Trouble};

@@ -9,8 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use url::Url;
-use worker::encoder::Encoder;
+use worker::encoder::{Encoder, NotLoaded};
 use worker::settings::{By, Flags, Settings, Task};
+use worker::terminal::Terminal;
 use worker::upstream::Upstream;
 use worker::{Backend, Error, Exit, by_hand, notice};
 
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("worker: cannot start the runtime: {error}");
-            return Exit::Usage.into();
+            return Exit::System.into();
         }
     };
     let exit = runtime.block_on(run(settings));
@@ -53,8 +54,7 @@ fn log(json: bool) {
     if json {
         log.json().flatten_event(true).with_span_list(false).init();
     } else {
-        // For a person: what happens, without the machine's trimmings.
-        log.without_time().with_target(false).with_ansi(false).compact().init();
+        log.event_format(Terminal).init();
     }
 }
 
@@ -64,7 +64,7 @@ async fn run(settings: Settings) -> Exit {
         Ok(ended) => ended,
         Err(error) => {
             tracing::error!(%error, "cannot watch signals");
-            return Exit::Usage;
+            return Exit::System;
         }
     };
     let mut work = std::pin::pin!(work(&settings, &stop));
@@ -137,6 +137,7 @@ async fn backend(settings: &Settings, stop: &CancellationToken) -> Result<Backen
     };
     match loaded {
         Ok(encoder) => Ok(Backend::Model(encoder)),
+        Err(error @ NotLoaded::Thread(_)) => Err(Failure::Start(Exit::System, error.to_string())),
         Err(error) => Err(Failure::Start(Exit::Model, error.to_string())),
     }
 }

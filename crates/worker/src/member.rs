@@ -94,17 +94,10 @@ pub(crate) async fn run(run: &Run<'_>, member: &Member, job: Option<Job>) -> Res
     let keys = JobKeys::new(&member.tenant, &member.job);
     let listing = run.store.list(keys.folder()).await?;
     let state = fold(&job, &listing);
+    let marks = Marks::read(&listing, keys.folder());
     let shard = &job.shards[member.shard as usize];
     let standing = &state.shards[member.shard as usize];
-    let mut work = Work {
-        run,
-        keys,
-        job: &job,
-        shard,
-        number: member.shard,
-        k: standing.tries,
-        marks: Marks::default(),
-    };
+    let work = Work { run, keys, job: &job, shard, number: member.shard, k: standing.tries, marks };
     let outcome = match () {
         () if state.ended => Some(Outcome::Ended),
         () if standing.is_done() => Some(Outcome::Finished),
@@ -115,16 +108,18 @@ pub(crate) async fn run(run: &Run<'_>, member: &Member, job: Option<Job>) -> Res
     let (outcome, chunks) = match outcome {
         Some(outcome) => (outcome, 0),
         None => {
-            work.marks = Marks::read(&listing, work.keys.folder());
-            let before = u64::from(standing.chunks_done()) * u64::from(job.chunk_lines);
-            let progress = Progress::new(shard.lines.into(), before.min(shard.lines.into()));
             let missing: Vec<u32> = standing.missing().collect();
+            let left: u64 = missing.iter().map(|c| work.chunk_lines(*c)).sum();
+            let total = u64::from(shard.lines);
+            let progress = Progress::new(total, total.saturating_sub(left));
             let done = progress.told(work.chunks(&missing, &progress)).await?;
-            progress.seen().tell("member done");
+            progress.seen().tell("member summary");
             done
         }
     };
     if outcome == Outcome::Finished {
+        let lines = shard.first_line..shard.first_line + u64::from(shard.lines);
+        work.marks.clear(run.store, &work.keys, &lines).await?;
         // A hint for the sweep, which would look in its own time too.
         run.store.create(&key::due(key::NOW, &member.tenant, &member.job), Bytes::new()).await?;
     }
@@ -143,6 +138,11 @@ impl Work<'_> {
         Ok(newest.is_some_and(|newest| matches!(newest.place, Place::Deferred { pack: of } if of == *pack)))
     }
 
+    fn chunk_lines(&self, c: u32) -> u64 {
+        let range = self.shard.chunk_range(self.job.chunk_lines, c);
+        range.end.saturating_sub(range.start)
+    }
+
     /// Runs the chunks that were missing at the start.
     async fn chunks(&self, missing: &[u32], progress: &Progress) -> Result<(Outcome, u32), Error> {
         let input = self.input().await?;
@@ -151,7 +151,10 @@ impl Work<'_> {
         for c in missing {
             match self.look(*c).await? {
                 Look::Leave(outcome) => return Ok((outcome, chunks)),
-                Look::Exists => continue,
+                Look::Exists => {
+                    progress.elsewhere(self.chunk_lines(*c));
+                    continue;
+                }
                 Look::Missing => {}
             }
             let range = self.shard.chunk_range(self.job.chunk_lines, *c);
@@ -167,7 +170,6 @@ impl Work<'_> {
             let content: String = done.into_iter().map(|done| done.text).collect();
             // Where it exists by now, somebody else's is as good.
             self.run.store.create(&self.keys.chunk(self.number, *c), content).await?;
-            self.marks.clear(self.run.store, &self.keys, &range).await?;
             chunks += 1;
         }
         Ok((Outcome::Finished, chunks))
@@ -195,6 +197,7 @@ impl Work<'_> {
     async fn together(&self, first: u64, lines: &[&[u8]], progress: &Progress) -> Result<Vec<Done>, Error> {
         let items = items::run(self.run.backend, self.terms(), first, lines, progress);
         tokio::select! {
+            biased;
             () = self.run.stop.cancelled() => Err(Error::Interrupted),
             done = items => Ok(done?),
         }
@@ -208,13 +211,17 @@ impl Work<'_> {
     ) -> Result<Vec<Done>, Error> {
         tracing::warn!(first = range.start, k = self.k, "tries died in this chunk; its items run one by one");
         let cell = suspect::Cell { run: self.run, keys: &self.keys, terms: self.terms(), marks: &self.marks };
+        let mut order: Vec<(u64, &[u8])> = range.clone().zip(lines.iter().copied()).collect();
+        // Items with a mark come last: an eviction then hardly ever strikes the same innocent one twice.
+        order.sort_by_key(|(line, _)| self.marks.deaths(*line));
         let mut done = Vec::with_capacity(lines.len());
-        for (line, text) in range.clone().zip(lines) {
+        for (line, text) in order {
             let item = suspect::run(&cell, line, text).await?;
             progress.item(item.is_output);
-            done.push(item);
+            done.push((line, item));
         }
-        Ok(done)
+        done.sort_unstable_by_key(|(line, _)| *line);
+        Ok(done.into_iter().map(|(_, item)| item).collect())
     }
 
     fn terms(&self) -> Terms<'_> {

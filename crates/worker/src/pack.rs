@@ -7,7 +7,7 @@ use facts::pack::Member;
 use facts::{Pack, Store, StoreError, id, key};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, field};
 
 use crate::backend::Backend;
 use crate::error::Error;
@@ -97,7 +97,6 @@ async fn members(run: &Run<'_>) -> Result<Summary, Error> {
         match one(run, member).await {
             Ok(report) => summary.members.push(report),
             Err(error) if error.is_of_one_member() => {
-                tracing::error!(%error, job = %member.job, shard = member.shard, "a member is left");
                 first_error.get_or_insert(error);
             }
             Err(error) => return Err(error),
@@ -109,14 +108,22 @@ async fn members(run: &Run<'_>) -> Result<Summary, Error> {
     }
 }
 
-/// Opens a member's job, so that everything about it is logged under the trace of its request.
+/// Runs a member; everything about it is logged under the trace of its request.
 async fn one(run: &Run<'_>, member: &Member) -> Result<Report, Error> {
-    let job = member::job(run, member).await?;
-    let traceparent = job.as_ref().and_then(|job| job.traceparent.as_deref());
-    let trace_id = trace_id(traceparent.or(run.pack.traceparent.as_deref()));
-    let Member { tenant, job: id, shard, .. } = member;
-    let span = tracing::info_span!("member", trace_id, tenant, job = %id, shard, pack = run.pack.pack);
-    member::run(run, member, job).instrument(span).await
+    let Member { tenant, job, shard, .. } = member;
+    let pack = &run.pack.pack;
+    let span = tracing::info_span!("member", trace_id = field::Empty, tenant, %job, shard, pack);
+    let work = async {
+        let job = member::job(run, member).await?;
+        let traceparent = job.as_ref().and_then(|job| job.traceparent.as_deref());
+        Span::current().record("trace_id", trace_id(traceparent.or(run.pack.traceparent.as_deref())));
+        member::run(run, member, job).await
+    };
+    let done = work.instrument(span.clone()).await;
+    if let Err(error) = &done {
+        span.in_scope(|| tracing::warn!(%error, "member left"));
+    }
+    done
 }
 
 /// Reads a fact; none where it is not there.

@@ -138,7 +138,7 @@ mod tests {
         for text in [
             "",
             "p-1.json",
-            "/var/packs/P_1.json",
+            "/var/packs/p 1.json",
             "/var/packs/p-1",
             "/var/other/p-1.json",
             "file://host/packs/p.json",

@@ -10,7 +10,8 @@ const EVERY: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Progress {
     total: u64,
-    before: u64,
+    /// Done before the start, or elsewhere.
+    others: AtomicU64,
     done: AtomicU64,
     errors: AtomicU64,
     since: Instant,
@@ -19,7 +20,7 @@ pub struct Progress {
 /// What was counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
-    /// Items with a result, also those that had one before the start.
+    /// Items with a result, also those that were done before the start or elsewhere.
     pub done: u64,
     /// All items.
     pub total: u64,
@@ -34,8 +35,13 @@ pub struct Seen {
 impl Progress {
     /// Of `total` items, `before` are done already.
     pub fn new(total: u64, before: u64) -> Progress {
-        let zero = || AtomicU64::new(0);
-        Progress { total, before, done: zero(), errors: zero(), since: Instant::now() }
+        let [done, errors] = [0, 0].map(AtomicU64::new);
+        Progress { total, others: before.into(), done, errors, since: Instant::now() }
+    }
+
+    /// Somebody else has done these.
+    pub fn elsewhere(&self, items: u64) {
+        self.others.fetch_add(items, Ordering::Relaxed);
     }
 
     /// An item is done.
@@ -46,8 +52,9 @@ impl Progress {
 
     /// What was counted so far. Items of a chunk that is abandoned later count here.
     pub fn seen(&self) -> Seen {
-        let done = self.done.load(Ordering::Relaxed);
-        seen((self.before, done, self.total), self.errors.load(Ordering::Relaxed), self.since.elapsed())
+        let [others, done, errors] =
+            [&self.others, &self.done, &self.errors].map(|count| count.load(Ordering::Relaxed));
+        seen((others, done, self.total), errors, self.since.elapsed())
     }
 
     /// Does the work and tells progress meanwhile.
@@ -63,11 +70,11 @@ impl Progress {
     }
 }
 
-fn seen((before, done, total): (u64, u64, u64), errors: u64, took: Duration) -> Seen {
+fn seen((others, done, total): (u64, u64, u64), errors: u64, took: Duration) -> Seen {
     let per_second = done as f64 / took.as_secs_f64().max(1e-3);
-    let missing = total.saturating_sub(before + done);
+    let missing = total.saturating_sub(others + done);
     let left = (done > 0).then(|| Duration::from_secs_f64((missing as f64 / per_second).min(1e9)));
-    Seen { done: before + done, total, errors, per_second, left }
+    Seen { done: others + done, total, errors, per_second, left }
 }
 
 impl Seen {

@@ -84,6 +84,24 @@ pub enum By {
     Server(Server, Patience),
 }
 
+impl Task {
+    fn is_local(&self) -> bool {
+        match self {
+            Task::Pack(place) => place.is_local(),
+            Task::File { .. } => true,
+        }
+    }
+}
+
+impl By {
+    fn is_local(&self) -> bool {
+        match self {
+            By::Model { .. } => true,
+            By::Server(server, _) => is_loopback(&server.url),
+        }
+    }
+}
+
 /// What flags and environment mean.
 #[derive(Clone)]
 pub struct Settings {
@@ -127,11 +145,9 @@ impl Flags {
         let notices = found.notices();
         let task = found.task(self.pack.as_deref(), self.input, self.output);
         let by = found.by(self.model, self.threads, self.backend, self.digest);
-        if let (Some(clock), Some(Task::Pack(place))) = (&clock, &task)
-            && clock.is_scaled()
-            && !place.is_local()
-        {
-            problems.push(format!("{} runs only with a store on this machine", clock::SPEED_SETTING));
+        let is_elsewhere = !task.as_ref().is_none_or(Task::is_local) || !by.as_ref().is_none_or(By::is_local);
+        if is_elsewhere && clock.is_some_and(|clock| clock.is_scaled()) {
+            problems.push(format!("{} is only for what runs on this machine", clock::SPEED_SETTING));
         }
         let (Some(clock), Some(task), Some(mut by), []) = (clock, task, by, &problems[..]) else {
             return Err(problems);
@@ -273,6 +289,20 @@ mod tests {
             assert!(problems.contains(part), "{problems} lacks {part}");
         }
         assert!(!problems.contains("secret"));
+    }
+
+    #[test]
+    fn time_is_scaled_only_on_this_machine() {
+        let environment = [("SWITCHYARD_SPEED", "60"), ("SWITCHYARD_EPOCH_UNIX_MS", "5")];
+        let remote = "https://acct.blob.core.windows.net/sy/packs/p.json";
+        for (pack, backend, is_fine) in [
+            (PACK, "http://127.0.0.1:8000", true),
+            (remote, "http://127.0.0.1:8000", false),
+            (PACK, "https://example.com", false),
+        ] {
+            let found = settings(&["--pack", pack, "--backend", backend], &environment);
+            assert_eq!(found.is_ok(), is_fine, "{pack} {backend}");
+        }
     }
 
     #[test]

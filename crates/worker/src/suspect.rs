@@ -62,7 +62,8 @@ impl Marks {
         Ok(())
     }
 
-    fn deaths(&self, line: u64) -> usize {
+    /// Processes that died while they ran this item.
+    pub fn deaths(&self, line: u64) -> usize {
         self.0.get(&line).map_or(0, Vec::len)
     }
 }
@@ -82,6 +83,7 @@ pub(crate) async fn run(cell: &Cell<'_>, line: u64, text: &[u8]) -> Result<Done,
     let mark = cell.keys.trying(line, by);
     store.create(&mark, Bytes::new()).await?;
     let done = tokio::select! {
+            biased;
         () = stop.cancelled() => Err(Error::Interrupted),
         done = items::run_one(backend, cell.terms, line, text) => done.map_err(Error::from),
     };

@@ -4,6 +4,7 @@ use facts::file::Lines;
 
 use super::*;
 
+const CLOCK: Clock = Clock::REAL;
 const NOW_MS: u64 = 1_793_534_400_000;
 
 fn meta(file: &str, bytes: u64) -> FileMeta {
@@ -48,7 +49,7 @@ async fn only_what_was_committed_is_there() {
     given_up.write(Bytes::from_static(b"half")).await.unwrap();
     given_up.abort().await;
     assert!(store.list("t/").await.unwrap().is_empty());
-    assert!(!delete(&store, "dev", &id, NOW_MS).await.unwrap());
+    assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::NotThere);
 }
 
 #[tokio::test]
@@ -68,10 +69,10 @@ async fn a_content_is_read_in_pieces_of_any_range() {
 async fn deleting_twice_is_deleting_once() {
     let store = Store::memory();
     let id = put(&store, b"x").await;
-    assert!(!delete(&store, "other", &id, NOW_MS).await.unwrap());
+    assert_eq!(delete(&store, &CLOCK, "other", &id).await.unwrap(), Deletion::NotThere);
     assert!(read(&store, "dev", &id, NOW_MS).await.unwrap().is_some());
     for _ in 0..2 {
-        assert!(delete(&store, "dev", &id, NOW_MS).await.unwrap());
+        assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::Gone);
         assert!(read(&store, "dev", &id, NOW_MS).await.unwrap().is_none());
     }
     let left = store.list("t/dev/files/").await.unwrap();
@@ -88,7 +89,7 @@ async fn a_mark_alone_deletes_and_deleting_again_finishes() {
     store.create(&keys.deleted(), serde_json::to_vec(&mark).unwrap()).await.unwrap();
     assert!(read(&store, "dev", &id, NOW_MS).await.unwrap().is_none());
     assert!(listed(&store, 10, None, Order::Descending).await.0.is_empty());
-    assert!(delete(&store, "dev", &id, NOW_MS).await.unwrap());
+    assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::Gone);
     assert!(!store.exists(&keys.content()).await.unwrap());
 }
 
@@ -112,7 +113,7 @@ async fn pages_follow_each_other_even_where_files_go() {
         assert_eq!(listed(&store, 2, Some(&all[3]), order).await, (all[4..].to_vec(), false));
         assert_eq!(listed(&store, 2, Some(&all[4]), order).await, (Vec::new(), false));
     }
-    delete(&store, "dev", &all[1], NOW_MS).await.unwrap();
+    delete(&store, &CLOCK, "dev", &all[1]).await.unwrap();
     assert_eq!(listed(&store, 2, Some(&all[1]), Order::Descending).await, (all[2..4].to_vec(), true));
     let never = Listing { limit: 1, after: Some(id::random()), order: Order::Descending };
     assert!(list(&store, "dev", &never, NOW_MS).await.unwrap().is_none());
@@ -127,4 +128,20 @@ async fn an_expired_file_is_gone() {
     assert!(read(&store, "dev", &meta.file, NOW_MS - 1).await.unwrap().is_some());
     assert!(read(&store, "dev", &meta.file, NOW_MS).await.unwrap().is_none());
     assert!(listed(&store, 10, None, Order::Descending).await.0.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_a_job_reads_stays_until_the_job_ends() {
+    let store = Store::memory();
+    let id = put(&store, b"x").await;
+    let job = JobId::random();
+    let keys = JobKeys::new("dev", &job);
+    assert!(hold(&store, "dev", &id, &job).await.unwrap());
+    assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::InUse, "being made");
+    store.create(&keys.job(), "{}").await.unwrap();
+    assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::InUse);
+    assert!(read(&store, "dev", &id, NOW_MS).await.unwrap().is_some());
+    store.create(&keys.end(), "{}").await.unwrap();
+    assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::Gone);
+    assert!(!hold(&store, "dev", &id, &JobId::random()).await.unwrap(), "it is gone");
 }

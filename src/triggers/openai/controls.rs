@@ -96,7 +96,11 @@ fn wrong(name: &'static str, what: &str, wanted: &str) -> Failure {
     Failure::invalid(name, "invalid_header", format!("header `{name}` {what}; give {wanted}"))
 }
 
-fn deadline(value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
+/// A deadline as its header gives it, made absolute.
+///
+/// # Errors
+/// 400 that names the header.
+pub fn deadline(value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
     let wanted = "a span as 30s, 5m or 2h, or an instant as 2026-11-21T10:00:00Z";
     let bad = || wrong("switchyard-deadline", &format!("is `{value}`"), wanted);
     let at = match span(value) {

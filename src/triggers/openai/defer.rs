@@ -24,7 +24,7 @@ use crate::triggers::jobs::{trouble, view};
 /// Deferred work without a deadline of its own has this long, as an OpenAI batch has.
 pub const WINDOW: Millis = Millis::from_secs(24 * 3_600);
 /// A repeat that the SDK marks joins the job that its first attempt made within this.
-const REPEAT_WITHIN_MS: u64 = 600_000;
+pub const REPEAT_WITHIN_MS: u64 = 600_000;
 /// Longest wait that an answer asks for before its job is looked at.
 const ASK_AGAIN_MAX_S: u64 = 60;
 /// The name of a single request's one item.
@@ -187,12 +187,14 @@ fn line(operation: Operation, body: &[u8]) -> Result<String, Failure> {
     Ok(format!("{line}\n"))
 }
 
-fn other_body() -> Failure {
+/// 409: a key names one request.
+pub fn other_body() -> Failure {
     let message = "this Idempotency-Key was used for another request; send the same body or another key";
     Failure::new(Kind::Conflict, "idempotency_conflict", message).of("Idempotency-Key")
 }
 
-fn gone(pool: &str) -> Failure {
+/// 500: the pool that was just chosen is not there.
+pub fn gone(pool: &str) -> Failure {
     Failure::new(Kind::Bug, "no_pool", format!("pool `{pool}` is not in the catalogue any more; try again"))
 }
 

@@ -10,11 +10,16 @@ mod upload;
 use std::borrow::Cow;
 
 use facts::file::FileMeta;
-use facts::{StoreError, id};
+use facts::{JobId, StoreError, id};
 use wire::catalogue::Permission;
 use wire::openai::{FileDeleted, FileList, FileObject, FileStatus};
 
-use crate::act::files::{self, FileError, Listing, Order};
+use super::batches;
+use super::batches::shown::{ERRORS, OUTPUT};
+use crate::act::fact::FactError;
+use crate::act::files::{self, Deletion, Listing, Order};
+use crate::act::progress;
+use crate::act::results::{self, Which};
 use crate::app::App;
 use crate::auth;
 use crate::failure::{Failure, Kind};
@@ -85,23 +90,50 @@ async fn list(app: &App, request: &Request) -> Result<Response, Failure> {
 
 async fn show(app: &App, request: &Request, id: &str) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Read).await?;
-    let meta = find(app, &caller.tenant().id, id).await?;
-    Ok(http::json(200, &shown(&meta)))
+    let shown = match Named::parse(id)? {
+        Named::Upload(file) => shown(&find(app, &caller.tenant().id, file).await?),
+        Named::Result(job, which) => {
+            let ended = progress::ended(&app.store, &caller.tenant().id, &job).await.map_err(failed)?;
+            ended.and_then(|(job, end)| batches::shown::file(&job, &end, which)).ok_or_else(|| unknown(id))?
+        }
+    };
+    Ok(http::json(200, &shown))
 }
 
 async fn content(app: &App, request: &Request, id: &str) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Read).await?;
-    let meta = find(app, &caller.tenant().id, id).await?;
-    let open = |range| files::content(&app.store, &meta.tenant, &meta.file, range);
-    Ok(range::answer(request, meta.bytes, &meta.sha256, open))
+    let tenant = &caller.tenant().id;
+    match Named::parse(id)? {
+        Named::Upload(file) => {
+            let meta = find(app, tenant, file).await?;
+            let open = |range| files::content(&app.store, &meta.tenant, &meta.file, range);
+            Ok(range::answer(request, meta.bytes, &meta.sha256, open))
+        }
+        Named::Result(job, which) => {
+            let ended = progress::ended(&app.store, tenant, &job).await.map_err(failed)?;
+            let (job, end) = ended.ok_or_else(|| unknown(id))?;
+            let file = batches::shown::file(&job, &end, which).ok_or_else(|| unknown(id))?;
+            let open = |range| results::content(&app.store, &job, &end, which, range);
+            // An ended job's results never change, so their name names their content.
+            Ok(range::answer(request, file.bytes, id, open))
+        }
+    }
 }
 
 async fn delete(app: &App, request: &Request, id: &str) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Submit).await?;
-    let file = parse(id)?;
-    let found = files::delete(&app.store, &caller.tenant().id, file, app.now().0).await;
-    if !found.map_err(|error| store_failed(&error))? {
-        return Err(unknown(id));
+    let Named::Upload(file) = Named::parse(id)? else {
+        let message = "this file is part of a batch; it goes when the batch's retention ends";
+        return Err(Failure::invalid("id", "file_not_deletable", message));
+    };
+    let done = files::delete(&app.store, &app.clock, &caller.tenant().id, file).await;
+    match done.map_err(failed)? {
+        Deletion::Gone => {}
+        Deletion::NotThere => return Err(unknown(id)),
+        Deletion::InUse => {
+            let message = "a batch that has not ended reads this file; cancel it, or wait for its end";
+            return Err(Failure::new(Kind::Conflict, "file_in_use", message).of("id"));
+        }
     }
     Ok(http::json(200, &FileDeleted { id: id.to_owned(), object: Cow::Borrowed("file"), deleted: true }))
 }
@@ -111,38 +143,62 @@ async fn caller(app: &App, request: &Request, wanted: Permission) -> Result<auth
     auth::tenant(&catalogue, &request.headers, wanted)
 }
 
-/// The tenant's file that clients call `id`.
+/// The tenant's file of this id.
 ///
 /// # Errors
 /// 404 when there is none, or none any more.
-pub async fn find(app: &App, tenant: &str, id: &str) -> Result<FileMeta, Failure> {
-    let found = files::read(&app.store, tenant, parse(id)?, app.now().0).await;
-    found.map_err(failed)?.ok_or_else(|| unknown(id))
+pub async fn find(app: &App, tenant: &str, file: &str) -> Result<FileMeta, Failure> {
+    let found = files::read(&app.store, tenant, file, app.now().0).await;
+    found.map_err(failed)?.ok_or_else(|| unknown(&format!("{PREFIX}{file}")))
 }
 
-/// The id behind what clients see; nothing else may enter a key.
-fn parse(shown: &str) -> Result<&str, Failure> {
+/// What an id of clients names; nothing else may enter a key.
+enum Named<'a> {
+    /// A file that was uploaded.
+    Upload(&'a str),
+    /// What a job brought.
+    Result(JobId, Which),
+}
+
+impl Named<'_> {
+    fn parse(shown: &str) -> Result<Named<'_>, Failure> {
+        for (prefix, which) in [(OUTPUT, Which::Output), (ERRORS, Which::Errors)] {
+            if let Some(job) = shown.strip_prefix(prefix).and_then(JobId::parse) {
+                return Ok(Named::Result(job, which));
+            }
+        }
+        parse(shown).map(Named::Upload)
+    }
+}
+
+/// The id behind what clients see of an upload.
+///
+/// # Errors
+/// 404 where it is none.
+pub fn parse(shown: &str) -> Result<&str, Failure> {
     shown.strip_prefix(PREFIX).filter(|file| id::is_id(file)).ok_or_else(|| unknown(shown))
 }
 
-fn unknown(shown: &str) -> Failure {
+/// 404: nothing of this name is the tenant's.
+pub fn unknown(shown: &str) -> Failure {
     let shown: String = shown.chars().take(64).collect();
     let message = format!("there is no file `{shown}`; `GET /v1/files` lists yours");
     Failure::new(Kind::NotFound, "file_not_found", message).of("id")
 }
 
-fn failed(error: FileError) -> Failure {
+/// A fact that could not be read, as the caller is told.
+pub fn failed(error: FactError) -> Failure {
     match error {
-        FileError::Store(error) => store_failed(&error),
-        FileError::Unreadable(..) => {
-            tracing::error!(%error, "a file's facts cannot be read");
+        FactError::Store(error) => store_failed(&error),
+        FactError::Unreadable(..) => {
+            tracing::error!(%error, "a fact cannot be read");
             Failure::new(Kind::Bug, "internal_error", "an error of ours; report the x-request-id")
         }
     }
 }
 
 /// 503: what the store said is for us, not for the caller.
-fn store_failed(error: &StoreError) -> Failure {
+pub fn store_failed(error: &StoreError) -> Failure {
     tracing::warn!(%error, "the store failed a request");
     let message = "the store does not answer now; try again";
     Failure::new(Kind::Unavailable, "store_unavailable", message).retry_after(1_000)

@@ -152,7 +152,7 @@ impl Work<'_> {
         Err(Failure::new(Kind::Upstream, "backends_failed", message).retry_after(1_000))
     }
 
-    fn see(&self, tried: &[Attempt]) -> Snapshot {
+    pub(super) fn see(&self, tried: &[Attempt]) -> Snapshot {
         let app = self.app;
         let mut snapshot =
             observe::snapshot(self.catalogue, Some(self.model), &app.metrics, &app.views, app.now());
@@ -160,7 +160,7 @@ impl Work<'_> {
         snapshot
     }
 
-    fn admit(&self, choice: &Choice) -> Result<(), policy::admit::Limited> {
+    pub(super) fn admit(&self, choice: &Choice) -> Result<(), policy::admit::Limited> {
         let tokens = policy::units::Tokens(self.wanted.tokens_in.0.saturating_add(self.wanted.tokens_out.0));
         let ask = Ask { tokens, cost: choice.cost };
         let tenant = self.caller.tenant();
@@ -206,7 +206,7 @@ impl Work<'_> {
         self.app.clock.real(Duration::from_millis(left.0))
     }
 
-    fn record(&self, snapshot: &Snapshot, decision: &Decision) {
+    pub(super) fn record(&self, snapshot: &Snapshot, decision: &Decision) {
         let reason = decision.reasons.first().expect("a decision has at least one reason");
         self.app.metrics.decided(reason.code);
         let facts = audit::Facts {
@@ -242,7 +242,8 @@ impl Work<'_> {
         let eta = format!("p50={};p95={}", choice.eta.p50.0, choice.eta.p95.0);
         http::set(&mut response, "switchyard-eta", &eta);
         response.headers_mut().insert("switchyard-model", self.model.label.clone());
-        if self.controls.key.is_some() {
+        // A deferred answer is a fact, and found again.
+        if self.controls.key.is_some() && choice.lane == Lane::Realtime {
             http::set(&mut response, "switchyard-idempotency", "not-stored");
         }
         response

@@ -1,5 +1,5 @@
 //! What goes wrong on request: evictions, shortages, throttling, lost answers, a service that is
-//! down. In Rust as methods of [`Server`]; over HTTP without a signature, because only this
+//! down. In Rust as methods of [`Server`](super::Server); over HTTP without a signature, because only this
 //! machine can reach it:
 //!
 //! - `POST /standin/evict` `{"pool", "node"?}`: without a node, the spot node that runs most
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::account::pool::{Kind, NodeState};
 use super::account::{Account, Capacity, NodeRefusal};
+use super::fault::Code;
 use crate::loopback::{self, Body};
 
 /// Requests that are refused although nothing is wrong with them.
@@ -49,8 +50,9 @@ struct Switched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Met {
     Nothing,
-    Down,
-    Throttle(Throttle),
+    /// It is not carried out; after so many seconds the client may come again.
+    Refused(Code, Option<u32>),
+    /// It is carried out and its answer is lost.
     LostAnswer,
 }
 
@@ -59,13 +61,14 @@ impl Faults {
     pub(super) fn meet(&self) -> Met {
         let mut switched = self.switched();
         if switched.down {
-            return Met::Down;
+            return Met::Refused(Code::ServerBusy, None);
         }
         if let Some(throttle) = &mut switched.throttle
             && throttle.times > 0
         {
             throttle.times -= 1;
-            return Met::Throttle(*throttle);
+            let code = if throttle.status == 429 { Code::TooManyRequests } else { Code::ServerBusy };
+            return Met::Refused(code, throttle.retry_after_s);
         }
         if switched.lost > 0 {
             switched.lost -= 1;

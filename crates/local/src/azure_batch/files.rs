@@ -1,6 +1,8 @@
 //! What tasks have written: listed and read from the nodes' folders.
 
 use std::collections::VecDeque;
+use std::io::SeekFrom;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +10,7 @@ use clock::Clock;
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{HeaderMap, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -29,20 +31,32 @@ struct Found {
     modified_ms: u64,
 }
 
-/// Lists a task's folder; with `recursive`, everything below it.
-pub(super) fn list(
-    folder: &Path,
-    recursive: bool,
-    asked: &Asked,
-    address: (&str, &dyn Fn(&str) -> String),
-    clock: Clock,
-) -> Result<Value, Fault> {
-    let (base, next) = address;
-    let mut found = walk(folder, recursive, clock).map_err(|_| Code::TaskFilesUnavailable)?;
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    let show = |file: &Found| {
-        let mut shown =
-            json!({"name": file.name, "url": format!("{base}/{}", file.name), "isDirectory": file.folder});
+/// The folder of a task.
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    /// Its address, which names of files follow.
+    pub(super) url: String,
+    /// Files are as old on this clock as everything else.
+    pub(super) clock: Clock,
+}
+
+impl Folder {
+    /// One page of its files; with `recursive`, of everything below it.
+    pub(super) fn list(
+        &self,
+        recursive: bool,
+        asked: &Asked,
+        next: impl Fn(&str) -> String,
+    ) -> Result<Value, Fault> {
+        let mut found = walk(&self.path, recursive, self.clock).map_err(|_| Code::TaskFilesUnavailable)?;
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        let items = found.iter().map(|file| (file.name.as_str(), file));
+        Ok(asked.page(items, |file| self.show(file), next))
+    }
+
+    fn show(&self, file: &Found) -> Value {
+        let url = format!("{}/{}", self.url, file.name);
+        let mut shown = json!({"name": file.name, "url": url, "isDirectory": file.folder});
         if !file.folder {
             shown["properties"] = json!({
                 "lastModified": date::iso(file.modified_ms),
@@ -52,8 +66,43 @@ pub(super) fn list(
             });
         }
         shown
-    };
-    Ok(asked.page(found.iter().map(|file| (file.name.as_str(), file)), show, next))
+    }
+
+    /// A file, or the part of it that `ocp-range` names; for HEAD its headers only.
+    pub(super) async fn read(
+        &self,
+        name: &str,
+        method: &str,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, Fault> {
+        let path = inside(&self.path, name).ok_or(Code::FileNotFound)?;
+        let mut file = tokio::fs::File::open(&path).await.map_err(|_| Code::FileNotFound)?;
+        let meta = file.metadata().await.map_err(|_| Code::FileNotFound)?;
+        let (begin, length) = if meta.is_dir() { (0, 0) } else { range(headers, meta.len())? };
+        file.seek(SeekFrom::Start(begin)).await.map_err(|_| Code::InternalError)?;
+        let body = if method == "HEAD" || meta.is_dir() {
+            loopback::full("")
+        } else {
+            let stream = ReaderStream::new(file.take(length)).map_ok(Frame::data);
+            BodyExt::map_err(StreamBody::new(stream), Into::into).boxed_unsync()
+        };
+        let mut response = Response::new(body);
+        let modified = date::rfc1123(modified_ms(&meta, self.clock));
+        for (name, value) in [
+            ("content-length", length.to_string()),
+            ("content-type", "application/octet-stream".to_owned()),
+            ("last-modified", modified.clone()),
+            ("ocp-creation-time", modified),
+            ("ocp-batch-file-isdirectory", meta.is_dir().to_string()),
+            ("ocp-batch-file-mode", format!("{:#o}", meta.mode())),
+            ("ocp-batch-file-url", format!("{}/{name}", self.url)),
+        ] {
+            if let Ok(value) = value.parse() {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        Ok(response)
+    }
 }
 
 fn walk(root: &Path, recursive: bool, clock: Clock) -> std::io::Result<Vec<Found>> {
@@ -85,44 +134,6 @@ fn modified_ms(meta: &std::fs::Metadata, clock: Clock) -> u64 {
     let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let real_ms = modified.duration_since(UNIX_EPOCH).map(|time| time.as_millis()).unwrap_or_default();
     clock.at_ms(u64::try_from(real_ms).unwrap_or_default())
-}
-
-/// A file, or the part of it that `ocp-range` names; for HEAD its headers only.
-pub(super) async fn read(
-    folder: &Path,
-    name: &str,
-    request: (&str, &HeaderMap),
-    url: &str,
-    clock: Clock,
-) -> Result<Response<Body>, Fault> {
-    let (method, headers) = request;
-    let path = inside(folder, name).ok_or(Code::FileNotFound)?;
-    let mut file = tokio::fs::File::open(&path).await.map_err(|_| Code::FileNotFound)?;
-    let meta = file.metadata().await.map_err(|_| Code::FileNotFound)?;
-    let (begin, length) = if meta.is_dir() { (0, 0) } else { range(headers, meta.len())? };
-    file.seek(std::io::SeekFrom::Start(begin)).await.map_err(|_| Code::InternalError)?;
-    let body = if method == "HEAD" || meta.is_dir() {
-        loopback::full("")
-    } else {
-        let stream = ReaderStream::new(file.take(length)).map_ok(Frame::data);
-        BodyExt::map_err(StreamBody::new(stream), Into::into).boxed_unsync()
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::OK;
-    let modified_ms = modified_ms(&meta, clock);
-    let mut set = |name: &'static str, value: String| {
-        if let Ok(value) = value.parse() {
-            response.headers_mut().insert(name, value);
-        }
-    };
-    set("content-length", length.to_string());
-    set("content-type", "application/octet-stream".to_owned());
-    set("last-modified", date::rfc1123(modified_ms));
-    set("ocp-creation-time", date::rfc1123(modified_ms));
-    set("ocp-batch-file-isdirectory", meta.is_dir().to_string());
-    set("ocp-batch-file-mode", "0o100644".to_owned());
-    set("ocp-batch-file-url", url.to_owned());
-    Ok(response)
 }
 
 /// The path of a task's file; none when it would lead out of the task's folder, by its text or by

@@ -4,7 +4,8 @@
 //! - [`Server`], [`Options`]: the service on a given listener, and what one tells it in advance
 //! - `account`: pools, nodes, jobs and tasks, and what may happen to them; pure: calls and ends of
 //!   processes in, effects out, time is an argument
-//! - `processes`: the effects: processes, their folders, their end
+//! - `server`: lets time pass, carries effects out
+//! - `processes`, `leftovers`: the effects: processes, their folders, their end, also after a crash
 //! - `http`, `operation`, `auth`, `fault`, `list`, `show`, `body`, `duration`: the wire
 //! - `files`: what tasks have written
 //! - `control`: evictions, shortages and failures on request, in Rust and under `/standin/`
@@ -17,20 +18,21 @@
 mod account;
 mod auth;
 mod body;
-
 mod command_line;
 mod control;
 mod duration;
 mod fault;
 mod files;
 mod http;
+mod leftovers;
 mod list;
 mod operation;
 mod options;
 mod processes;
+mod server;
 mod show;
 
 pub use account::{Capacity, NodeRefusal};
 pub use control::{Lost, Throttle};
-pub use http::Server;
 pub use options::{DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Options, Programs};
+pub use server::Server;

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::account::task::Failure;
 use super::account::{Effect, End, RunId, Start};
 use super::command_line;
+use super::leftovers::{self, Note};
 use super::options::Programs;
 use crate::children::{self, Group};
 
@@ -54,7 +55,9 @@ struct Running {
 }
 
 impl Processes {
+    /// Ends what an earlier stand-in left in the folder.
     pub(super) fn new(site: std::sync::Arc<Site>) -> Processes {
+        leftovers::end(&site.folder);
         let (ending, ended) = mpsc::unbounded_channel();
         Processes { site, running: BTreeMap::new(), ending, ended }
     }
@@ -97,10 +100,11 @@ impl Processes {
     fn start(&mut self, start: Start) {
         let (run, ending) = (start.run, self.ending.clone());
         match self.site.spawn(&start) {
-            Ok(mut group) => {
+            Ok((mut group, note)) => {
                 let stop = CancellationToken::new();
                 let stopped = stop.clone();
                 let attend = async move {
+                    let _note = note;
                     tokio::select! {
                         biased;
                         () = stopped.cancelled() => group.kill().await,
@@ -142,7 +146,7 @@ fn remove(folder: &Path) {
 }
 
 impl Site {
-    fn spawn(&self, start: &Start) -> Result<Group, Failure> {
+    fn spawn(&self, start: &Start) -> Result<(Group, Option<Note>), Failure> {
         let launch_failed = |error: std::io::Error| Failure {
             code: "CommandLaunchFailed",
             message: format!("The task's command could not be launched: {error}"),
@@ -168,10 +172,12 @@ impl Site {
             .stdin(Stdio::null())
             .stdout(output("stdout.txt")?)
             .stderr(output("stderr.txt")?);
-        Group::spawn(&mut command).map_err(|error| match error.kind() {
+        let group = Group::spawn(&mut command).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => not_found(&program.display().to_string()),
             _ => launch_failed(error),
-        })
+        })?;
+        let note = group.number().map(|number| Note::write(&self.folder, number, &task));
+        Ok((group, note))
     }
 
     /// What is started, and with which arguments.

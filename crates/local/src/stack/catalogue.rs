@@ -1,7 +1,9 @@
-//! The catalogue of a local stack: one model, one backend, one tenant, one admin.
+//! The catalogue of a local stack: one model, one backend, one pool, one tenant, one admin.
 
 use std::path::Path;
+use std::time::Duration;
 
+use clock::Clock;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +13,10 @@ use super::keys::Keys;
 pub const MODEL: &str = "minilm";
 /// The backend's name in decisions and on the status page.
 pub const BACKEND: &str = "local-replicas";
+/// The pool's id.
+pub const POOL: &str = "local-pool";
+/// The worker, as command lines of the pool's tasks name it.
+pub(super) const WORKER: &str = "worker";
 /// Other names that clients know it by.
 pub(super) const ALIASES: [&str; 2] = ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"];
 /// Requests that a replica runs at once; its own batcher joins them.
@@ -18,7 +24,11 @@ pub(super) const SLOTS_PER_REPLICA: u32 = 4;
 /// An NC8as T4 v3 serverless GPU of Container Apps costs this an hour where the local stack
 /// pretends to be: prices must look real for decisions to look real.
 const USD_PER_REPLICA_HOUR: f64 = 1.559;
+/// A spot NC4as T4 v3 node costs about this an hour.
+const USD_PER_NODE_HOUR: f64 = 0.16;
 const PRICE_DATE: &str = "2026-11-01";
+/// What Azure asks for 10,000 writes, times the writes of a small job.
+const WRITE_USD: f64 = 0.000_05;
 
 /// What the catalogue says of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,16 +61,39 @@ impl ModelFacts {
     }
 }
 
+/// What the stack is made of, as far as decisions look at it.
+pub(super) struct Made<'a> {
+    pub(super) backend_url: &'a str,
+    pub(super) replicas: u32,
+    pub(super) cold_start: Duration,
+    pub(super) nodes: u32,
+    pub(super) boot: Duration,
+    /// The folder of the model, for the pool's workers.
+    pub(super) model: &'a Path,
+    pub(super) clock: Clock,
+    pub(super) keys: &'a Keys,
+}
+
 /// `config/catalogue.json`.
-pub(super) fn catalogue(
-    model: &ModelFacts,
-    backend_url: &str,
-    replicas: u32,
-    cold_start_ms: u64,
-    keys: &Keys,
-) -> Value {
+pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
+    let keys = made.keys;
     let mut tenant_key = keys.api.entry();
     tenant_key["permissions"] = json!(["submit", "read", "cancel"]);
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    // Computing is not scaled: while it runs, a fast clock goes on.
+    let shown = |real: f64| (real * made.clock.speed()).ceil() as u64;
+    let cold_start_ms = ms(made.cold_start);
+    let boot_ms = ms(made.boot);
+    // First guesses; what the handler measures corrects them.
+    let speed = |base_ms: f64, per_item_us: f64| {
+        json!({
+            "base_ms": shown(base_ms),
+            "per_item_us": shown(per_item_us),
+            "per_token_in_us": shown(60.0),
+            "per_token_out_us": 0,
+            "p95_percent": 200,
+        })
+    };
     json!({
         "v": 1,
         "models": [{
@@ -74,11 +107,11 @@ pub(super) fn catalogue(
             "footprint_mib": 512,
             "owned_by": "local",
             "created": 1_760_000_000,
-            "load_ms": {"p50": 300, "p95": 800},
+            "load_ms": {"p50": shown(300.0), "p95": shown(800.0)},
         }],
         "backends": [{
             "name": BACKEND,
-            "url": backend_url,
+            "url": made.backend_url,
             "region": "local",
             "models": [MODEL],
             "style": "openai",
@@ -86,13 +119,25 @@ pub(super) fn catalogue(
             "usd_per_replica_hour": USD_PER_REPLICA_HOUR,
             "price_date": PRICE_DATE,
             "slots_per_replica": SLOTS_PER_REPLICA,
-            "max_replicas": replicas,
-            // First guesses; what the handler measures corrects them.
-            "speed": {"base_ms": 4, "per_item_us": 300, "per_token_in_us": 60, "per_token_out_us": 0, "p95_percent": 150},
+            "max_replicas": made.replicas,
+            "speed": speed(4.0, 300.0),
             // The replica itself is ready half a second after its process starts.
-            "cold_start_ms": {"p50": cold_start_ms + 500, "p95": 2 * cold_start_ms + 1000},
+            "cold_start_ms": {"p50": cold_start_ms + shown(500.0), "p95": 2 * cold_start_ms + shown(1000.0)},
         }],
-        "pools": [],
+        "pools": [{
+            "name": POOL,
+            "region": "local",
+            "models": [MODEL],
+            "usd_per_node_hour": USD_PER_NODE_HOUR,
+            "price_date": PRICE_DATE,
+            "max_nodes": made.nodes,
+            "slots_per_node": 1,
+            "speed": speed(0.0, 1_000.0),
+            "boot_ms": {"p50": boot_ms, "p95": 2 * boot_ms},
+            "evictions_per_node_hour": 0.05,
+            "write_usd": WRITE_USD,
+            "worker": {"program": WORKER, "folders": {MODEL: made.model}},
+        }],
         "tenants": [{
             "id": "dev",
             "keys": [tenant_key],

@@ -15,6 +15,7 @@ mod platform;
 mod processes;
 mod ready;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use clock::Clock;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use catalogue::{BACKEND, MODEL};
+pub use catalogue::{BACKEND, MODEL, POOL};
 pub use ready::Ready;
 
 use crate::cargo::Programs;
@@ -33,8 +34,8 @@ use crate::realtime::scale::Limits;
 use crate::realtime::{self, Bounds, Follow, Front, Launch};
 use crate::stage::{self, Source};
 use crate::telemetry::Receiver;
-use crate::{loopback, queue};
-use catalogue::ModelFacts;
+use crate::{azure_batch, loopback, queue};
+use catalogue::{Made, ModelFacts};
 use keys::Keys;
 
 /// The queue whose messages ring for a look at a job.
@@ -67,6 +68,10 @@ pub struct Options {
     pub replicas: u32,
     /// Extra delay before a replica's process is started.
     pub cold_start: Duration,
+    /// Spot nodes of the pool at most, and from the start.
+    pub nodes: u32,
+    /// From a node that is asked for to its first task, by the clock.
+    pub boot: Duration,
     /// Further arguments of the inference server.
     pub server_arguments: Vec<String>,
     /// Told to handler, host, queue and front.
@@ -127,6 +132,7 @@ pub struct Stack {
     telemetry: Receiver,
     front: Arc<Front>,
     queue: queue::Server,
+    batch: azure_batch::Server,
     host: JoinHandle<Result<(), host::StartError>>,
     record: JoinHandle<()>,
     stop: CancellationToken,
@@ -140,6 +146,7 @@ struct Files {
     blobs: PathBuf,
     keys: PathBuf,
     knobs: PathBuf,
+    nodes: PathBuf,
     processes: PathBuf,
     ready: Option<PathBuf>,
 }
@@ -161,6 +168,7 @@ impl Stack {
 
         let any = || loopback::any_port().map_err(io("no free port"));
         let queue = queue::Server::start(any()?, options.clock).map_err(io("the queue stand-in"))?;
+        let batch = start_batch(&options, &files, any()?).map_err(io("the Azure Batch stand-in"))?;
         let telemetry = Receiver::start(any()?).map_err(io("the telemetry receiver"))?;
         let front = Arc::new(start_front(&options, any()?, &base, &keys)?);
         let (_, _) = tokio::try_join!(
@@ -168,8 +176,8 @@ impl Stack {
             create_queues(queue.connection_string()),
         )?;
 
-        let ready = Ready::new(&base, &keys, &files, (&front, &queue, &telemetry));
-        let settings = platform::app_settings(options.clock, &files, &ready, (&queue, &telemetry));
+        let ready = Ready::new(&base, &keys, &files, (&front, &queue, &batch, &telemetry));
+        let settings = platform::app_settings(options.clock, &files, &ready, (&queue, &batch, &telemetry));
         let stop = CancellationToken::new();
         let run = platform::HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
         // A start that fails from here on must not leave the host running.
@@ -182,7 +190,7 @@ impl Stack {
         let watched = (Arc::clone(&front), files.clone(), ready.clone());
         let record = tokio::spawn(keep_record(known, watched, stop.clone()));
         guard.disarm();
-        Ok(Stack { ready, telemetry, front, queue, host, record, stop, files })
+        Ok(Stack { ready, telemetry, front, queue, batch, host, record, stop, files })
     }
 
     /// Addresses and keys, and the processes of this moment.
@@ -195,6 +203,11 @@ impl Stack {
         &self.telemetry
     }
 
+    /// The Azure Batch account, for those who take its nodes away.
+    pub fn batch(&self) -> &azure_batch::Server {
+        &self.batch
+    }
+
     /// The front before the replicas.
     pub fn front(&self) -> &Front {
         &self.front
@@ -202,7 +215,7 @@ impl Stack {
 
     /// Ends the host and its handler, then the replicas, then the rest.
     pub async fn stop(self) {
-        let Stack { telemetry, front, queue, host, record, stop, files, .. } = self;
+        let Stack { telemetry, front, queue, batch, host, record, stop, files, .. } = self;
         stop.cancel();
         for task in [tokio::spawn(async move { drop(host.await) }), record] {
             if let Err(panic) = task.await {
@@ -213,6 +226,7 @@ impl Stack {
             Ok(front) => front.stop().await,
             Err(_) => tracing::error!("somebody still holds the front"),
         }
+        batch.stop().await;
         queue.stop().await;
         telemetry.stop().await;
         let _ = std::fs::remove_file(&files.processes);
@@ -230,6 +244,7 @@ impl Files {
             blobs: state.join("blobs"),
             keys: state.join("keys.json"),
             knobs: state.join("knobs.json"),
+            nodes: state.join("nodes"),
             processes: state.join("processes.json"),
             ready: options.ready_file.clone(),
         })
@@ -285,15 +300,47 @@ fn start_front(
     Front::start(front).map_err(io("the realtime front"))
 }
 
+/// The account and its pool: spot nodes that boot, and run nothing but the worker.
+fn start_batch(
+    options: &Options,
+    files: &Files,
+    listener: std::net::TcpListener,
+) -> std::io::Result<azure_batch::Server> {
+    let worker = BTreeMap::from([(catalogue::WORKER.to_owned(), options.programs.worker.clone())]);
+    let pool = serde_json::json!({
+        "id": POOL,
+        "vmSize": "STANDARD_NC4AS_T4_V3",
+        "virtualMachineConfiguration": {
+            "imageReference": {"publisher": "microsoft-dsvm", "offer": "ubuntu-hpc", "sku": "2204"},
+            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+        },
+        "targetLowPriorityNodes": options.nodes,
+        "taskSlotsPerNode": 1,
+    });
+    let account = azure_batch::Options {
+        programs: azure_batch::Programs::Named(worker),
+        pools: vec![pool],
+        arrival: Duration::ZERO,
+        boot: options.boot,
+        restore: options.boot,
+        ..azure_batch::Options::new(&files.nodes)
+    };
+    azure_batch::Server::start(listener, account, options.clock)
+}
+
 /// Stages the app and writes the catalogue: file work that need not wait for anything.
 async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys) -> Result<(), Error> {
     let source = Source { root: options.source.clone(), handler: options.programs.handler.clone() };
     let (app, blobs, model) = (files.app.clone(), files.blobs.clone(), options.model.clone());
-    let (replicas, cold_start_ms) = (options.replicas, options.cold_start.as_millis() as u64);
+    let (replicas, cold_start) = (options.replicas, options.cold_start);
+    let (nodes, boot, clock) = (options.nodes, options.boot, options.clock);
     let work = tokio::task::spawn_blocking(move || {
         stage::stage(&source, &app)?;
-        let model = ModelFacts::read(&model).map_err(io("cannot read the model"))?;
-        let catalogue = catalogue::catalogue(&model, &front, replicas, cold_start_ms, &keys);
+        let folder = std::path::absolute(&model).map_err(io("the model's folder"))?;
+        let facts = ModelFacts::read(&model).map_err(io("cannot read the model"))?;
+        let (backend_url, model, keys) = (front.as_str(), folder.as_path(), &keys);
+        let made = Made { backend_url, replicas, cold_start, nodes, boot, model, clock, keys };
+        let catalogue = catalogue::catalogue(&facts, &made);
         let file = blobs.join("config/catalogue.json");
         write_whole(&file, format!("{catalogue:#}\n").as_bytes()).map_err(io("cannot write the catalogue"))
     });

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{DOORBELL_QUEUE, Error, Files, Ready};
+use crate::azure_batch;
 use crate::host::{self, Ending};
 use crate::queue;
 use crate::queue::client::Account;
@@ -26,7 +27,7 @@ pub(super) fn app_settings(
     clock: Clock,
     files: &Files,
     ready: &Ready,
-    (queue, telemetry): (&queue::Server, &Receiver),
+    (queue, batch, telemetry): (&queue::Server, &azure_batch::Server, &Receiver),
 ) -> Vec<(String, String)> {
     let mut settings: Vec<(String, String)> = [
         ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),
@@ -34,6 +35,9 @@ pub(super) fn app_settings(
         ("AzureWebJobsStorage", queue.connection_string()),
         ("STORAGE_QUEUE_NAME", DOORBELL_QUEUE.to_owned()),
         ("APPLICATIONINSIGHTS_CONNECTION_STRING", telemetry.connection_string()),
+        ("BATCH_ENDPOINT", batch.url().to_owned()),
+        ("BATCH_ACCOUNT_NAME", batch.account().to_owned()),
+        ("BATCH_ACCOUNT_KEY", batch.key().to_owned()),
         ("ACA_ENDPOINT", ready.realtime_url.clone()),
         ("BLOB_URL", ready.blob_url.clone()),
         ("KNOBS_FILE", files.knobs.display().to_string()),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::keys::Keys;
 use super::{Files, processes};
+use crate::azure_batch;
 use crate::queue;
 use crate::realtime::Front;
 use crate::telemetry::Receiver;
@@ -25,7 +26,7 @@ pub struct Ready {
     /// The Storage Queue stand-in.
     pub queue_url: String,
     /// The Azure Batch stand-in; none yet.
-    pub batch_url: Option<String>,
+    pub batch_url: String,
     /// `file:///…`.
     pub blob_url: String,
     /// The front before the replicas.
@@ -43,7 +44,7 @@ impl Ready {
         base: &str,
         keys: &Keys,
         files: &Files,
-        (front, queue, telemetry): (&Front, &queue::Server, &Receiver),
+        (front, queue, batch, telemetry): (&Front, &queue::Server, &azure_batch::Server, &Receiver),
     ) -> Ready {
         let blobs = url::Url::from_file_path(&files.blobs).expect("the state folder was made absolute");
         Ready {
@@ -52,7 +53,7 @@ impl Ready {
             admin_key: keys.admin.reveal().to_owned(),
             host_url: base.to_owned(),
             queue_url: queue.url(),
-            batch_url: None,
+            batch_url: batch.url().to_owned(),
             blob_url: blobs.to_string(),
             realtime_url: front.url(),
             telemetry_url: telemetry.url(),

@@ -306,7 +306,7 @@ async fn a_time_out_takes_younger_invocations_with_it() {
 async fn single_time_outs_restart_the_handler_and_are_no_crashes() {
     let (http, queue) = (WHOLE.case("I.http-timeout.forwarding"), WHOLE.case("I.repeated-single-timeouts"));
     let json = host_json(json!({
-        "functionTimeout": "00:00:00.3", "maxDequeueCount": 3, "visibilityTimeout": "00:00:02.5" }));
+        "functionTimeout": "00:00:01", "maxDequeueCount": 3, "visibilityTimeout": "00:00:04" }));
     let rig = Rig::start("time-outs", &json, &[]);
     let (_, said) = rig.ask("tell").await;
     assert_eq!(rig.ask("hang").await.0, status(&http["client"]), "it hears of it when the handler is killed");

@@ -26,6 +26,11 @@ const REPLICAS: u32 = 2;
 /// Long enough to be seen, short enough to be waited for; a real one takes 20 to 90 s.
 const COLD_START: Duration = Duration::from_secs(3);
 
+/// Spot nodes of the pool.
+const NODES: u32 = 2;
+/// Until a node takes tasks; a real one takes minutes.
+const BOOT: Duration = Duration::from_secs(3);
+
 /// What a scene showed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
@@ -66,6 +71,8 @@ pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(
         port: 0,
         replicas: REPLICAS,
         cold_start: COLD_START,
+        nodes: NODES,
+        boot: BOOT,
         server_arguments: Vec::new(),
         clock: place.clock(),
         ready_file: None,

@@ -3,31 +3,21 @@
 
 use std::borrow::Cow;
 
-use policy::request::Operation;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::act::realtime;
 use crate::failure::Failure;
 use crate::triggers::openai::shape;
 
+/// What a line may ask for, as told to people.
+pub const URLS: &str = "/v1/embeddings, /v1/chat/completions, /v1/completions";
 /// Longest `custom_id`: every result and every error repeats it.
 const CUSTOM_ID_BYTES_MAX: usize = 512;
 /// What an error shows of a client's own text.
 const SHOWN_CHARS_MAX: usize = 80;
 /// Longest message of an error.
 const MESSAGE_CHARS_MAX: usize = 300;
-
-/// What lines may ask for.
-const OPERATIONS: &[(&str, Operation)] = &[
-    ("/v1/embeddings", Operation::Embeddings),
-    ("/v1/chat/completions", Operation::ChatCompletions),
-    ("/v1/completions", Operation::Completions),
-];
-
-/// The operation that an OpenAI batch names by its `endpoint`, and its lines by their `url`.
-pub fn operation(url: &str) -> Option<Operation> {
-    OPERATIONS.iter().find(|(known, _)| *known == url).map(|(_, operation)| *operation)
-}
 
 /// A line that is right by itself.
 #[derive(Debug)]
@@ -97,23 +87,22 @@ pub fn line(line: &[u8]) -> Result<Checked<'_>, Wrong> {
         return Err(wrong("invalid_method", "`method` must be POST", "method"));
     }
     let url = required(members.url, "url")?;
-    let Some((url, operation)) = OPERATIONS.iter().find(|(known, _)| *known == url) else {
-        let known = OPERATIONS.iter().map(|(url, _)| *url).collect::<Vec<_>>().join(", ");
-        let message = format!("`url` is `{}`; it must be one of {known}", shown(&url));
+    let Some(operation) = realtime::operation(&url) else {
+        let message = format!("`url` is `{}`; it must be one of {URLS}", shown(&url));
         return Err(wrong("invalid_url", &message, "url"));
     };
     let body = members.body.ok_or_else(|| missing("body"))?.get();
     if !body.starts_with('{') {
         return Err(wrong("invalid_value", "`body` must be a JSON object", "body"));
     }
-    let shape = shape::read(*operation, body.as_bytes()).map_err(in_body)?;
+    let shape = shape::read(operation, body.as_bytes()).map_err(in_body)?;
     if shape.stream {
         let message = "`stream` cannot be true in a batch; leave it out";
         return Err(wrong("invalid_value", message, "body.stream"));
     }
     Ok(Checked {
         custom_id,
-        url,
+        url: realtime::url(operation),
         items: shape.items,
         tokens_in: shape.tokens_in.0,
         tokens_out: shape.tokens_out.0,

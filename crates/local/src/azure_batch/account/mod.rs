@@ -251,5 +251,4 @@ impl Account {
 }
 
 #[cfg(test)]
-#[path = "../account_tests.rs"]
 mod tests;

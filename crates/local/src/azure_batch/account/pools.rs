@@ -221,6 +221,8 @@ impl Account {
             tasks_succeeded: 0,
         };
         self.pools.get_mut(pool).expect("the caller has it").nodes.insert(id.clone(), node);
+        // A stand-in that was killed may have left a disk of this name.
+        self.forget_disk(pool, &id);
         self.node_due_at(pool, &id, now_ms + self.pace.boot_ms);
     }
 
