@@ -79,8 +79,16 @@ impl Jobs {
             }
         }
         let mut added = 0;
-        for shards in by_model.values() {
-            let model = world.catalogue.model(&shards[0].survey.job.model);
+        for ((model, _), shards) in &by_model {
+            if !runs(pool, model) {
+                tracing::error!(
+                    pool = pool.facts.name,
+                    model,
+                    "the pool's worker has no folder of this model"
+                );
+                continue;
+            }
+            let model = world.catalogue.model(model);
             let load = model.map(|model| model.facts.load).unwrap_or_default();
             let offer = dispatch::Pool { load, tasks: offer.tasks + added as u64, ..offer };
             let waiting: Vec<Waiting> = shards.iter().map(|ready| ready.waiting).collect();
@@ -244,7 +252,7 @@ impl Jobs {
         Ok(self.store().claim(&key, text(&tried)).await? == Claim::Won)
     }
 
-    /// Adds the tasks of packs; one that fails is found by the next look, which adds it again.
+    /// Adds the tasks of packs. One that fails is added again by the next sweep.
     async fn add(&self, pool: &Pool, batch_job: &str, packs: &[Pack]) -> usize {
         let Some(batch) = self.batch() else { return 0 };
         let tasks: Vec<NewTask> = packs.iter().filter_map(|pack| self.task(pool, pack)).collect();
@@ -252,7 +260,10 @@ impl Jobs {
         let mut added = 0;
         for (task, outcome) in tasks.iter().zip(outcomes) {
             match outcome {
-                Ok(Added::Added | Added::Existed) => added += 1,
+                Ok(Added::Added | Added::Existed) => {
+                    added += 1;
+                    continue;
+                }
                 Err(AddError::JobNotActive { code }) => {
                     tracing::info!(
                         batch_job,
@@ -262,11 +273,24 @@ impl Jobs {
                     self.next_round(batch_job);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, batch_job, task = task.id, "a task was not added; the next look adds it");
+                    tracing::warn!(%error, batch_job, task = task.id, "a task was not added; the next sweep adds it");
                 }
+            }
+            if let Some(pack) = packs.iter().find(|pack| pack.pack == task.id) {
+                self.look_soon(pack).await;
             }
         }
         added
+    }
+
+    /// Has the jobs of a pack looked at by the next sweep: their own next looks may be far away.
+    async fn look_soon(&self, pack: &Pack) {
+        for member in &pack.members {
+            let marker = key::due(key::NOW, &member.tenant, &member.job);
+            if let Err(error) = self.store().create(&marker, "").await {
+                tracing::warn!(%error, job = %member.job, "no marker for the next sweep; its own next look is later");
+            }
+        }
     }
 
     /// Adds a pack's task again, as its intent says.
@@ -305,14 +329,7 @@ impl Jobs {
                 arguments.extend(pack.digest.iter().flat_map(|known| ["--digest".to_owned(), known.clone()]));
             }
             (None, Some(folder)) => arguments.extend(["--model".to_owned(), folder.clone()]),
-            (None, None) => {
-                tracing::error!(
-                    pool = pack.pool,
-                    model = pack.model,
-                    "the pool's worker has no folder of this model"
-                );
-                return None;
-            }
+            (None, None) => return None,
         }
         let expected = Duration::from_millis(pack.work_ms.saturating_mul(WALL_CLOCK_FACTOR));
         Some(NewTask {
@@ -372,6 +389,12 @@ impl Jobs {
         }
         Ok(self.store().delete(&ready_marker(&survey.job)).await?)
     }
+}
+
+/// Whether a pool's worker has what it takes for a model: nothing is claimed for one that has not.
+fn runs(pool: &Pool, model: &str) -> bool {
+    let worker = pool.worker.as_ref();
+    worker.is_some_and(|worker| worker.backend_url.is_some() || worker.folders.contains_key(model))
 }
 
 fn ready_shards(survey: &Survey) -> impl Iterator<Item = Ready<'_>> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use facts::JobId;
 use facts::fault::{Act, Fault};
 use facts::key::{self, JobKeys};
+use serde_json::json;
 
 use super::rig::{FAST, POOL, Rig, TENANT, until_killed};
 use crate::handler_stage::BOUND;
@@ -84,7 +85,23 @@ async fn what_was_promoted_runs_in_the_pool_where_no_backend_serves_it_any_more(
     let rig = Rig::start(FAST).await;
     let job = rig.job(LONG).await;
     rig.store.create(&JobKeys::new(TENANT, &job.job).promote(), "").await.unwrap();
-    rig.without_backends();
+    rig.change_catalogue(|catalogue| catalogue["backends"] = json!([]));
+    let end = rig.recover(&job.job).await;
+    rig.assert_complete(&job, &end).await;
+}
+
+#[tokio::test]
+async fn nothing_is_claimed_for_a_pool_that_cannot_run_the_model() {
+    let rig = Rig::start(FAST).await;
+    let job = rig.job(LONG).await;
+    let mut whole = json!(null);
+    rig.change_catalogue(|catalogue| {
+        let worker = &mut catalogue["pools"][0]["worker"];
+        whole = std::mem::replace(worker, json!({ "program": "worker" }));
+    });
+    rig.sweep(&*rig.process().await).await;
+    assert_eq!(rig.tries(&job.job).await, 0);
+    rig.change_catalogue(|catalogue| catalogue["pools"][0]["worker"] = whole);
     let end = rig.recover(&job.job).await;
     rig.assert_complete(&job, &end).await;
 }

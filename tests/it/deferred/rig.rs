@@ -116,11 +116,11 @@ impl Rig {
         self.observer.as_ref().expect("it begins with Azure Batch")
     }
 
-    /// The catalogue has no backend from now on, for processes that begin.
-    pub fn without_backends(&self) {
+    /// Changes the catalogue for processes that begin after this.
+    pub fn change_catalogue(&self, change: impl FnOnce(&mut Value)) {
         let file = self.folder.join("blob/config/catalogue.json");
-        let mut written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        written["backends"] = json!([]);
+        let mut written = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        change(&mut written);
         std::fs::write(file, written.to_string()).unwrap();
     }
 
