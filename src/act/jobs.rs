@@ -4,12 +4,13 @@
 //! - [`accept`]: a job comes to be
 //! - [`survey`]: what a job's facts and its tasks come to now
 //! - [`look`]: what is to be done about one job, and when to look again
-//! - [`pack`]: waiting shards become tasks of the pool
+//! - [`pack`]: waiting shards become tasks of the pool; `batch_job`: what these are added to
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
 //! - [`finish`]: what is missing is filled, the summary written
 //! - [`retire`]: what is old goes
 
 pub mod accept;
+mod batch_job;
 pub mod finish;
 pub mod lines;
 pub mod look;

@@ -70,7 +70,8 @@ async fn pool_view(jobs: &Jobs, world: World<'_>, name: &str) -> Result<PoolView
     let ready = jobs.store().list(&key::ready_of(name)).await?;
     let mut backlog = offer.tasks.saturating_mul(TASK_LEFT.0);
     for (_, tenant, id) in ready.iter().take(JOBS_MAX).filter_map(|found| key::read_ready(&found.key)) {
-        if let Some(job) = jobs.job(tenant, &id).await? {
+        // One that cannot be read hides no other.
+        if let Ok(Some(job)) = jobs.job(tenant, &id).await {
             backlog += job.shards.iter().map(|shard| shard.work_ms).sum::<u64>();
         }
     }

@@ -63,8 +63,12 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
 struct Due {
     tenant: String,
     job: JobId,
-    markers: Vec<String>,
-    since_ms: u64,
+    markers: Vec<Marker>,
+}
+
+struct Marker {
+    key: String,
+    modified_ms: u64,
 }
 
 async fn due(app: &App) -> Result<Vec<Due>, Trouble> {
@@ -80,9 +84,8 @@ async fn due(app: &App) -> Result<Vec<Due>, Trouble> {
             tenant: tenant.to_owned(),
             job,
             markers: Vec::new(),
-            since_ms: object.modified_ms,
         });
-        due.markers.push(object.key);
+        due.markers.push(Marker { key: object.key, modified_ms: object.modified_ms });
     }
     Ok(found.into_values().collect())
 }
@@ -107,14 +110,16 @@ async fn look(app: &App, world: World<'_>, pass: &Pass, due: &Due) -> Result<(),
     // open job always has a marker beside it.
     let hint = key::due(key::NOW, &due.tenant, &due.job);
     app.store.delete(&hint).await?;
-    match jobs.look(world, &due.tenant, &due.job, pass).await? {
-        Look::Again(at) => jobs.mark(&due.tenant, &due.job, at, &due.markers).await,
-        Look::NoJob if jobs.age_ms(due.since_ms) < ORPHAN_AFTER_MS => Ok(()),
-        Look::NoJob | Look::Ended => {
-            for marker in &due.markers {
-                app.store.delete(marker).await?;
-            }
-            Ok(())
+    let looked = jobs.look(world, &due.tenant, &due.job, pass).await?;
+    if let Look::Again(at) = looked {
+        let old: Vec<String> = due.markers.iter().map(|marker| marker.key.clone()).collect();
+        return jobs.mark(&due.tenant, &due.job, at, &old).await;
+    }
+    for marker in &due.markers {
+        // A young marker's job may be on its way: the marker comes first, and then nobody else would look.
+        if looked == Look::Ended || jobs.age_ms(marker.modified_ms) >= ORPHAN_AFTER_MS {
+            app.store.delete(&marker.key).await?;
         }
     }
+    Ok(())
 }

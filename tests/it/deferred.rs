@@ -2,9 +2,12 @@
 //! queue and of Azure Batch over real HTTP, workers that run inside the test. A "process" dies where
 //! its fault says; what production would run then runs here: sweeps, tickets, tasks.
 
+pub mod items;
 pub mod rig;
 
 mod faults;
+mod markers;
+mod storm;
 mod sweep_calls;
 mod tickets;
 mod trouble;

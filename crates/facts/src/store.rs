@@ -23,8 +23,8 @@ use crate::fold::Found;
 const CALL_MAX: Duration = Duration::from_secs(15);
 /// Tries after the first.
 const RETRIES_MAX: usize = 2;
-/// A larger object is none that this version reads.
-const OBJECT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A larger object is none that this version reads, and so none that it writes, but for uploads.
+pub const OBJECT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Objects of one listing at most; more is refused rather than half seen. A job has at most 50,000
 /// lines, and every chunk and try holds at least one of them.
 const LISTED_MAX: usize = 200_000;
@@ -215,18 +215,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn overwrite(&self, key: &str, content: impl Into<Bytes>) -> Result<(), StoreError> {
-        let path = Path::from(key);
-        let writing = self.objects.put_opts(&path, content.into().into(), PutMode::Overwrite.into());
+        let (path, content) = (Path::from(key), readable(key, content.into())?);
+        let writing = self.objects.put_opts(&path, content.into(), PutMode::Overwrite.into());
         timed(self.act(writing)).await?.map(drop).map_err(StoreError::Failed)
     }
 
     /// Writes an object if none is there: for facts whose content is the same whoever writes them.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; [`StoreError::TooLarge`] where nobody could read it: a fact that exists and
+    /// cannot be read would hold up its job for ever.
     pub async fn create(&self, key: &str, content: impl Into<Bytes>) -> Result<Put, StoreError> {
-        let path = Path::from(key);
-        let writing = self.objects.put_opts(&path, content.into().into(), PutMode::Create.into());
+        let (path, content) = (Path::from(key), readable(key, content.into())?);
+        let writing = self.objects.put_opts(&path, content.into(), PutMode::Create.into());
         match timed(self.act(writing)).await? {
             Ok(_) => Ok(Put::Created),
             Err(Error::AlreadyExists { .. }) => Ok(Put::Existed),
@@ -313,6 +314,14 @@ impl Upload {
             tracing::debug!(%error, "an upload that was given up could not be cleared away");
         }
     }
+}
+
+/// Content that [`Store::get`] will give back.
+fn readable(key: &str, content: Bytes) -> Result<Bytes, StoreError> {
+    if content.len() as u64 > OBJECT_BYTES_MAX {
+        return Err(StoreError::TooLarge(key.to_owned()));
+    }
+    Ok(content)
 }
 
 fn failed(key: &str, error: Error) -> StoreError {

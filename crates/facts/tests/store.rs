@@ -2,7 +2,7 @@
 //! on a container (the judges give Azurite's).
 
 use bytes::Bytes;
-use facts::store::Claim;
+use facts::store::{Claim, OBJECT_BYTES_MAX};
 use facts::{Put, Store, StoreError, id};
 
 /// Runs `check` on every kind of store, each under a prefix of its own.
@@ -40,6 +40,20 @@ async fn facts_are_written_once_and_state_anew() {
         store.delete(&key).await.unwrap();
         store.delete(&key).await.unwrap();
         assert!(!store.exists(&key).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_not_written() {
+    on_every_store(async |store, at| {
+        let (largest, larger) = (vec![7; OBJECT_BYTES_MAX as usize], vec![7; OBJECT_BYTES_MAX as usize + 1]);
+        let key = format!("{at}large");
+        assert!(matches!(store.create(&key, larger.clone()).await, Err(StoreError::TooLarge(_))));
+        assert!(matches!(store.claim(&key, larger.clone()).await, Err(StoreError::TooLarge(_))));
+        assert!(matches!(store.overwrite(&key, larger).await, Err(StoreError::TooLarge(_))));
+        assert_eq!(store.create(&key, largest.clone()).await.unwrap(), Put::Created);
+        assert_eq!(store.get(&key).await.unwrap().content, largest);
     })
     .await;
 }

@@ -7,6 +7,10 @@ pub const RESCUE_WITHIN: Millis = Millis::from_secs(240);
 /// A rescue that has put no chunk for this long, or that nobody claimed, is rung again.
 pub const SILENT_AFTER: Millis = Millis::from_secs(45);
 
+/// Before its time and that of its work, a rescue needs this long so that one whose process is killed can
+/// be rung once more.
+const LAST_CALL: Millis = Millis(2 * SILENT_AFTER.0);
+
 /// What is known of a shard that is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
@@ -46,6 +50,11 @@ pub fn begins(shard: &Shard) -> Option<UnixMs> {
     Some(shard.deadline - (realtime + RESCUE_WITHIN))
 }
 
+/// When a rescue can wait no longer, whatever its task seems to do.
+fn last_call(shard: &Shard) -> UnixMs {
+    shard.deadline - (shard.realtime.unwrap_or_default() + LAST_CALL)
+}
+
 /// Whether a rescue of this shard is to be rung now.
 pub fn due(shard: &Shard, now: UnixMs) -> bool {
     let Some(begins) = begins(shard) else { return false };
@@ -55,8 +64,9 @@ pub fn due(shard: &Shard, now: UnixMs) -> bool {
             now.since(last_chunk.unwrap_or(claimed).max(claimed)) >= SILENT_AFTER
         }
         _ if shard.promoted => true,
-        // A task that is about to end in time by itself is left alone.
-        At::Running if now + shard.left + shard.left <= shard.deadline => false,
+        // A task that is about to end in time by itself is left alone, but not for longer than a rescue
+        // can wait: it may hang, or run the other members of its pack first.
+        At::Running if now + shard.left + shard.left <= shard.deadline => now >= last_call(shard),
         At::Running | At::Queued | At::Nowhere => now >= begins,
     }
 }

@@ -61,7 +61,9 @@ pub enum Error {
 impl Error {
     /// Whether it concerns one member alone, so that the others are run all the same.
     pub fn is_of_one_member(&self) -> bool {
-        matches!(self, Error::Unreadable { .. } | Error::WrongModel { .. } | Error::NotServed { .. })
+        use Error::{NotServed, Store, Unreadable, WrongModel};
+        let is_too_large = matches!(self, Store(StoreError::TooLarge(_)));
+        is_too_large || matches!(self, Unreadable { .. } | WrongModel { .. } | NotServed { .. })
     }
 
     /// Whether a disk or a quota is full.

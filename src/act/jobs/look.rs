@@ -81,7 +81,7 @@ impl Jobs {
         }
         self.ring_rescues(world, &survey, pass).await;
         let marker = ready_marker(&survey.job);
-        if survey.waiting().next().is_some() {
+        if survey.waiting().next().is_some() && is_for_pool(world, &survey) {
             self.store().create(&marker, "").await?;
         } else {
             self.store().delete(&marker).await?;
@@ -162,6 +162,12 @@ pub(super) fn shard_for_rescue(survey: &Survey, open: &super::survey::Open) -> S
         realtime: survey.realtime_left(),
         at: open.at,
     }
+}
+
+/// Whether the pool runs what waits of this job: what was promoted is rescued, where that can be.
+pub(super) fn is_for_pool(world: World<'_>, survey: &Survey) -> bool {
+    let is_rescued = survey.promoted && survey.realtime_left().is_some() && is_served(world, survey);
+    !survey.state.stopped && !is_rescued
 }
 
 /// Whether a backend serves the job's model with the weights that it was promised.

@@ -13,10 +13,11 @@ use facts::store::Claim;
 use facts::{JobId, id};
 use futures_util::{StreamExt as _, stream};
 use policy::dispatch::{self, Waiting};
-use policy::units::{Millis, UnixMs};
+use policy::units::UnixMs;
 
 use super::accept::ready_marker;
-use super::look::World;
+use super::batch_job;
+use super::look::{World, is_for_pool};
 use super::survey::{Pass, Survey};
 use super::{Jobs, Trouble, text};
 use crate::azure::batch::job::CreateJobError;
@@ -33,14 +34,6 @@ const TASK_RETRIES: u32 = 3;
 const WALL_CLOCK_FACTOR: u64 = 5;
 /// And no task is ended before it had this long.
 const WALL_CLOCK_MIN: Duration = Duration::from_secs(1_800);
-/// Priority bands by what is left until the deadline: soon, today, later.
-const BANDS: [(Millis, &str, i16); 3] = [
-    (Millis::from_secs(3_600), "a", 600),
-    (Millis::from_secs(6 * 3_600), "b", 300),
-    (Millis(u64::MAX), "c", 0),
-];
-/// Longest part of a pool's id in the id of an Azure Batch job, which has 64 characters at most.
-const POOL_IN_ID: usize = 36;
 
 /// What adding a task again came to.
 pub(super) enum Again {
@@ -79,15 +72,23 @@ impl Jobs {
         }
         let surveys = self.ready_jobs(pool, only, &offer, pass).await?;
         let mut by_model: BTreeMap<(&str, Option<&str>), Vec<Ready<'_>>> = BTreeMap::new();
-        for survey in surveys.iter().filter(|survey| !survey.promoted && !survey.state.stopped) {
+        for survey in surveys.iter().filter(|survey| is_for_pool(world, survey)) {
             let model = (survey.job.model.as_str(), survey.job.digest.as_deref());
             for ready in ready_shards(survey) {
                 by_model.entry(model).or_default().push(ready);
             }
         }
         let mut added = 0;
-        for shards in by_model.values() {
-            let model = world.catalogue.model(&shards[0].survey.job.model);
+        for ((model, _), shards) in &by_model {
+            if !runs(pool, model) {
+                tracing::error!(
+                    pool = pool.facts.name,
+                    model,
+                    "the pool's worker has no folder of this model"
+                );
+                continue;
+            }
+            let model = world.catalogue.model(model);
             let load = model.map(|model| model.facts.load).unwrap_or_default();
             let offer = dispatch::Pool { load, tasks: offer.tasks + added as u64, ..offer };
             let waiting: Vec<Waiting> = shards.iter().map(|ready| ready.waiting).collect();
@@ -119,7 +120,9 @@ impl Jobs {
         let nodes = pool.facts.max_nodes.min(world.knobs.max_nodes);
         let per_node = u64::from(pool.facts.slots_per_node.max(1));
         let mut tasks = 0;
-        for job in batch.jobs(&job_prefix(&pool.facts.name)).await?.jobs {
+        let prefix = batch_job::prefix(&pool.facts.name);
+        let jobs = batch.jobs(&prefix).await?.jobs;
+        for job in jobs.iter().filter(|job| batch_job::day_of(&prefix, &job.id).is_some()) {
             if let Ok(counts) = batch.task_counts(&job.id).await {
                 tasks += counts.tasks.active + counts.tasks.running;
             }
@@ -147,28 +150,48 @@ impl Jobs {
         offer: &dispatch::Pool,
         pass: &Pass,
     ) -> Result<Vec<Survey>, Trouble> {
-        let mut owners: Vec<(u64, String, JobId)> = match only {
-            Some((tenant, job)) => vec![(0, tenant.to_owned(), job.clone())],
-            None => {
-                let found = self.store().list(&key::ready_of(&pool.facts.name)).await?;
-                let read =
-                    |key: &str| key::read_ready(key).map(|(at, tenant, job)| (at, tenant.to_owned(), job));
-                found.iter().filter_map(|found| read(&found.key)).collect()
-            }
+        let owners = match only {
+            Some((tenant, job)) => vec![(tenant.to_owned(), job.clone(), None)],
+            None => self.ready_owners(pool).await?,
         };
-        owners.sort();
         let enough = offer.room().saturating_mul(offer.pack_size().0);
         let (mut surveys, mut work) = (Vec::new(), 0);
-        for (_, tenant, job) in owners.into_iter().take(JOBS_MAX) {
-            if let Some(survey) = self.survey(&tenant, &job, pass).await? {
-                work += survey.waiting().map(|open| open.left.0).sum::<u64>();
-                surveys.push(survey);
-            }
-            if work >= enough {
+        for (tenant, job, marker) in owners {
+            if work >= enough || surveys.len() == JOBS_MAX {
                 break;
+            }
+            match self.survey(&tenant, &job, pass).await {
+                Ok(Some(survey)) => {
+                    work += survey.waiting().map(|open| open.left.0).sum::<u64>();
+                    surveys.push(survey);
+                }
+                // Its marker is younger than its `job.json`: the job was there and is gone.
+                Ok(None) => {
+                    if let Some(marker) = marker {
+                        self.store().delete(&marker).await?;
+                    }
+                }
+                // One job that nobody can read must not hold up the others.
+                Err(error @ Trouble::Unreadable { .. }) => {
+                    tracing::error!(%error, job = %job, "a job waits for a version that can read it");
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(surveys)
+    }
+
+    /// Jobs with a ready marker of this pool, the nearest deadline first, each with its marker.
+    async fn ready_owners(&self, pool: &Pool) -> Result<Vec<(String, JobId, Option<String>)>, Trouble> {
+        let found = self.store().list(&key::ready_of(&pool.facts.name)).await?;
+        let mut owners: Vec<(u64, String, JobId, String)> = Vec::with_capacity(found.len());
+        for found in found {
+            if let Some((at, tenant, job)) = key::read_ready(&found.key) {
+                owners.push((at, tenant.to_owned(), job, found.key));
+            }
+        }
+        owners.sort();
+        Ok(owners.into_iter().map(|(_, tenant, job, marker)| (tenant, job, Some(marker))).collect())
     }
 
     /// Writes packs, claims their members and adds their tasks.
@@ -229,7 +252,7 @@ impl Jobs {
         Ok(self.store().claim(&key, text(&tried)).await? == Claim::Won)
     }
 
-    /// Adds the tasks of packs; one that fails is found by the next look, which adds it again.
+    /// Adds the tasks of packs. One that fails is added again by the next sweep.
     async fn add(&self, pool: &Pool, batch_job: &str, packs: &[Pack]) -> usize {
         let Some(batch) = self.batch() else { return 0 };
         let tasks: Vec<NewTask> = packs.iter().filter_map(|pack| self.task(pool, pack)).collect();
@@ -237,7 +260,10 @@ impl Jobs {
         let mut added = 0;
         for (task, outcome) in tasks.iter().zip(outcomes) {
             match outcome {
-                Ok(Added::Added | Added::Existed) => added += 1,
+                Ok(Added::Added | Added::Existed) => {
+                    added += 1;
+                    continue;
+                }
                 Err(AddError::JobNotActive { code }) => {
                     tracing::info!(
                         batch_job,
@@ -247,11 +273,24 @@ impl Jobs {
                     self.next_round(batch_job);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, batch_job, task = task.id, "a task was not added; the next look adds it");
+                    tracing::warn!(%error, batch_job, task = task.id, "a task was not added; the next sweep adds it");
                 }
+            }
+            if let Some(pack) = packs.iter().find(|pack| pack.pack == task.id) {
+                self.look_soon(pack).await;
             }
         }
         added
+    }
+
+    /// Has the jobs of a pack looked at by the next sweep: their own next looks may be far away.
+    async fn look_soon(&self, pack: &Pack) {
+        for member in &pack.members {
+            let marker = key::due(key::NOW, &member.tenant, &member.job);
+            if let Err(error) = self.store().create(&marker, "").await {
+                tracing::warn!(%error, job = %member.job, "no marker for the next sweep; its own next look is later");
+            }
+        }
     }
 
     /// Adds a pack's task again, as its intent says.
@@ -290,14 +329,7 @@ impl Jobs {
                 arguments.extend(pack.digest.iter().flat_map(|known| ["--digest".to_owned(), known.clone()]));
             }
             (None, Some(folder)) => arguments.extend(["--model".to_owned(), folder.clone()]),
-            (None, None) => {
-                tracing::error!(
-                    pool = pack.pool,
-                    model = pack.model,
-                    "the pool's worker has no folder of this model"
-                );
-                return None;
-            }
+            (None, None) => return None,
         }
         let expected = Duration::from_millis(pack.work_ms.saturating_mul(WALL_CLOCK_FACTOR));
         Some(NewTask {
@@ -318,8 +350,7 @@ impl Jobs {
         let now = self.now();
         let nearest = members.iter().map(|ready| ready.waiting.deadline).min().unwrap_or(now);
         let left = nearest.since(now);
-        let (_, band, priority) = BANDS.into_iter().find(|(most, ..)| left <= *most).unwrap_or(BANDS[2]);
-        let series = format!("{}{band}-{}", job_prefix(&pool.facts.name), day(now));
+        let (series, priority) = batch_job::series(&pool.facts.name, left, now);
         let (round, is_made) = self.round(&series);
         let name = format!("{series}-{round}");
         if is_made {
@@ -360,6 +391,12 @@ impl Jobs {
     }
 }
 
+/// Whether a pool's worker has what it takes for a model: nothing is claimed for one that has not.
+fn runs(pool: &Pool, model: &str) -> bool {
+    let worker = pool.worker.as_ref();
+    worker.is_some_and(|worker| worker.backend_url.is_some() || worker.folders.contains_key(model))
+}
+
 fn ready_shards(survey: &Survey) -> impl Iterator<Item = Ready<'_>> {
     let all = survey.state.work_left_ms(&survey.job).max(1);
     let realtime = survey.realtime_left().unwrap_or_default();
@@ -374,15 +411,4 @@ fn ready_shards(survey: &Survey) -> impl Iterator<Item = Ready<'_>> {
             realtime: realtime.scaled(open.left.0, all),
         },
     })
-}
-
-/// What the ids of a pool's Azure Batch jobs begin with.
-pub(super) fn job_prefix(pool: &str) -> String {
-    format!("sy-{}-", &pool[..pool.floor_char_boundary(POOL_IN_ID)])
-}
-
-/// A day as `20261121`.
-pub(super) fn day(at: UnixMs) -> String {
-    let instant = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX));
-    instant.unwrap_or(jiff::Timestamp::MAX).strftime("%Y%m%d").to_string()
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use facts::JobId;
 use facts::key::{self, JobKeys};
 
-use super::pack::{day, job_prefix};
+use super::batch_job;
 use super::{Jobs, Trouble};
 use crate::catalogue::Pool;
 
@@ -89,10 +89,10 @@ impl Jobs {
     /// [`Trouble`].
     pub async fn retire_batch_jobs(&self, pool: &str) -> Result<(), Trouble> {
         let Some(batch) = self.batch() else { return Ok(()) };
-        let today = day(self.now());
-        let prefix = job_prefix(pool);
+        let today = batch_job::day(self.now());
+        let prefix = batch_job::prefix(pool);
         for job in batch.jobs(&prefix).await?.jobs {
-            let made = job.id.strip_prefix(&prefix).and_then(|rest| rest.split('-').nth(1));
+            let made = batch_job::day_of(&prefix, &job.id);
             if made.is_some_and(|made| made < today.as_str()) && !job.ends_when_done {
                 batch.end_job_when_done(&job.id).await?;
                 tracing::info!(

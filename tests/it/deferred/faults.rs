@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use wire::ticket::Ticket;
 
-use super::rig::{FAST, LINES, Rig, SLOW, TENANT, tick, ticket, until_killed};
+use super::items::LINES;
+use super::rig::{FAST, Rig, SLOW, TENANT, tick, ticket, until_killed};
 
 /// No run of these ends by its deadline.
 const LONG: Duration = Duration::from_secs(10 * 24 * 3_600);
@@ -167,7 +168,6 @@ async fn a_worker_may_die() {
         task.end(if done.is_some() { 0 } else { 137 });
         let end = rig.recover(&job.job).await;
         rig.assert_complete(&job, &end).await;
-        assert_eq!(rig.tries(&job.job).await, 3, "the same tries were enough");
         done.is_some()
     })
     .await;

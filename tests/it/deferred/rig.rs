@@ -1,16 +1,13 @@
 //! The rig: one job's world, and everybody who works in it.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use clap::Parser as _;
 use clock::Clock;
 use facts::fault::Fault;
-use facts::file::Block;
 use facts::job::{End, Estimate, Kind, Status};
 use facts::key::{self, JobKeys};
 use facts::{Job, JobId, Pack, Store, line};
@@ -19,25 +16,21 @@ use handler::app::{self, App};
 use handler::azure::batch::task::TaskState;
 use handler::settings::Settings;
 use handler::triggers::{dispatch, sweep};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use local::azure_batch::{Options, Programs, Server};
 use local::queue::client::{Account, Queue};
 use policy::units::Millis;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use wire::envelope::Envelope;
 use worker::settings::{By, Flags};
 use worker::upstream::{Patience, Upstream};
 
+use super::items::{LINES, blocks, echo, input_line, output_line};
 use crate::handler_stage::{BOUND, backend, catalogue, until};
 
 /// Fast enough that the longest wait of a recovery, ten minutes, is half a second.
 pub const FAST: f64 = 1_200.0;
-/// A rescue has 200 s: half a second for what it really does.
+/// A rescue has 200 s, half a second for what it really does, and a task half an hour, 4 s.
 pub const SLOW: f64 = 400.0;
 
 /// Whose job it is, of those in the catalogue.
@@ -45,9 +38,6 @@ pub const TENANT: &str = "dev";
 /// The pool.
 pub const POOL: &str = "spot";
 const QUEUE: &str = "batch-inference-queue";
-/// Lines of the usual job: three shards of two chunks of one line.
-pub const LINES: u64 = 6;
-const LINES_PER_BLOCK: u64 = 2;
 
 /// Stands in for the worker's process: it ends with the code that the test writes.
 const PROGRAM: &str = "#!/bin/sh
@@ -124,6 +114,14 @@ impl Rig {
 
     fn observer(&self) -> &App {
         self.observer.as_ref().expect("it begins with Azure Batch")
+    }
+
+    /// Changes the catalogue for processes that begin after this.
+    pub fn change_catalogue(&self, change: impl FnOnce(&mut Value)) {
+        let file = self.folder.join("blob/config/catalogue.json");
+        let mut written = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        change(&mut written);
+        std::fs::write(file, written.to_string()).unwrap();
     }
 
     /// The stand-in.
@@ -491,63 +489,4 @@ fn pool(upstream: &str) -> Value {
         "boot_ms": { "p50": 1_000, "p95": 2_000 },
         "worker": { "program": "worker", "backend_url": upstream },
     })
-}
-
-/// A line of the input: 20 s of work.
-fn input_line(n: u64) -> String {
-    let body = json!({ "model": "m", "input": format!("text {n}") });
-    let line =
-        json!({ "custom_id": format!("item-{n}"), "method": "POST", "url": "/v1/embeddings", "body": body });
-    format!("{line}\n")
-}
-
-/// Its result.
-fn output_line(n: u64) -> String {
-    let body = RawValue::from_string(echoed(&format!("text {n}"))).unwrap();
-    line::result(n, &format!("item-{n}"), 200, "", &body)
-}
-
-fn blocks(text: &str) -> Vec<Block> {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let (mut offset, mut first_line) = (0, 0);
-    let block = |lines: &[&str]| {
-        let bytes = lines.iter().map(|line| line.len() as u64).sum();
-        let count = lines.len() as u64;
-        let block =
-            Block { offset, bytes, first_line, lines: lines.len() as u32, items: count, ..Block::default() };
-        offset += bytes;
-        first_line += count;
-        block
-    };
-    lines.chunks(LINES_PER_BLOCK as usize).map(block).collect()
-}
-
-/// What the realtime lane answers: a result that says what it is of.
-fn echoed(input: &str) -> String {
-    let data = json!({ "object": "embedding", "index": 0, "embedding": [input.len(), 1] });
-    json!({ "object": "list", "data": [data], "model": "m", "of": input }).to_string()
-}
-
-/// A server that answers every item with [`echoed`].
-async fn echo() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
-                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let _ = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
-            });
-        }
-    });
-    url
-}
-
-async fn answer(request: hyper::Request<Incoming>) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
-    let body =
-        request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let text = echoed(asked["input"].as_str().unwrap_or_default());
-    Ok(hyper::Response::builder().header("content-type", "application/json").body(Full::from(text)).unwrap())
 }

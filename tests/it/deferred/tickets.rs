@@ -8,7 +8,7 @@ use handler::app::App;
 use handler::triggers::dispatch;
 use serde_json::json;
 
-use super::rig::{FAST, Rig, TENANT, ticket};
+use super::rig::{Rig, SLOW, TENANT, ticket};
 use crate::handler_stage::BOUND;
 
 const LONG: Duration = Duration::from_secs(10 * 24 * 3_600);
@@ -29,7 +29,7 @@ async fn facts_of(rig: &Rig, job: &Job) -> Vec<String> {
 
 #[tokio::test]
 async fn the_sweep_alone_finishes_a_job() {
-    let rig = Rig::start(FAST).await;
+    let rig = Rig::start(SLOW).await;
     let job = rig.job(LONG).await;
     let app = rig.process().await;
     let began = Instant::now();
@@ -47,7 +47,7 @@ async fn the_sweep_alone_finishes_a_job() {
 
 #[tokio::test]
 async fn tickets_may_come_twice_and_at_once() {
-    let rig = Rig::start(FAST).await;
+    let rig = Rig::start(SLOW).await;
     let job = rig.job(LONG).await;
     let (one, other) = (rig.process().await, rig.process().await);
     let text = look_at(&job);
@@ -65,7 +65,7 @@ async fn tickets_may_come_twice_and_at_once() {
 
 #[tokio::test]
 async fn what_is_forged_changes_nothing() {
-    let rig = Rig::start(FAST).await;
+    let rig = Rig::start(SLOW).await;
     let job = rig.job(LONG).await;
     let app = rig.process().await;
     let id = job.job.as_str();
@@ -117,7 +117,7 @@ async fn what_is_forged_changes_nothing() {
 
 #[tokio::test]
 async fn what_is_late_changes_nothing() {
-    let rig = Rig::start(FAST).await;
+    let rig = Rig::start(SLOW).await;
     let job = rig.job(LONG).await;
     let end = rig.recover(&job.job).await;
     let (before, result) = (facts_of(&rig, &job).await, rig.result(&job).await);
