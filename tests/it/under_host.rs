@@ -137,7 +137,11 @@ async fn a_client_that_leaves_cancels_the_upstream() {
     let upstream = Upstream::start([Step::Hang(held)]).await;
     let rig = Rig::start(&upstream).await;
     let asked = tokio::spawn(rig.post("/v1/chat/completions", &chat()).send());
-    until("the request is at the upstream", async || !upstream.seen().is_empty()).await;
+    until("the request is at the upstream", async || {
+        assert!(!asked.is_finished(), "it was answered although the upstream hangs");
+        !upstream.seen().is_empty()
+    })
+    .await;
     asked.abort();
     let end = tokio::time::timeout(PATIENCE, given_up.recv()).await.expect("the upstream is left too");
     assert_eq!(end, None);

@@ -4,8 +4,11 @@ use crate::units::{Millis, UnixMs};
 
 /// A rescue's own time: claimed and run within this, or it is over.
 pub const RESCUE_WITHIN: Millis = Millis::from_secs(240);
-/// A rescue that has put no chunk for this long, or that nobody claimed, is rung again.
+/// A rescue that has put no chunk for this long, or that nobody claimed, is rung again; one whose chunks
+/// take long gets the time of [`SILENT_CHUNKS`].
 pub const SILENT_AFTER: Millis = Millis::from_secs(45);
+/// Several rescues share the slots, and the time of a chunk is an estimate.
+pub const SILENT_CHUNKS: u64 = 4;
 
 /// Before its time and that of its work, a rescue needs this long so that one whose process is killed can
 /// be rung once more.
@@ -22,6 +25,8 @@ pub struct Shard {
     pub left: Millis,
     /// What is left of the whole job in the realtime lane; none where no backend serves its model.
     pub realtime: Option<Millis>,
+    /// How long a rescue takes for one chunk.
+    pub chunk: Millis,
     /// Where it is.
     pub at: At,
 }
@@ -55,13 +60,19 @@ fn last_call(shard: &Shard) -> UnixMs {
     shard.deadline - (shard.realtime.unwrap_or_default() + LAST_CALL)
 }
 
+/// When a rescue counts as silent.
+pub fn silent_at(shard: &Shard, claimed: UnixMs, last_chunk: Option<UnixMs>) -> UnixMs {
+    let patience = SILENT_AFTER.max(shard.chunk.scaled(SILENT_CHUNKS, 1)).min(RESCUE_WITHIN);
+    last_chunk.unwrap_or(claimed).max(claimed) + patience
+}
+
 /// Whether a rescue of this shard is to be rung now.
 pub fn due(shard: &Shard, now: UnixMs) -> bool {
     let Some(begins) = begins(shard) else { return false };
     match shard.at {
         At::Rescue { claimed, last_chunk } => {
             // A killed host hides its message for minutes; an overlap costs money, never correctness.
-            now.since(last_chunk.unwrap_or(claimed).max(claimed)) >= SILENT_AFTER
+            now >= silent_at(shard, claimed, last_chunk)
         }
         _ if shard.promoted => true,
         // A task that is about to end in time by itself is left alone, but not for longer than a rescue

@@ -217,6 +217,7 @@ fn late(at: At) -> Shard {
         promoted: false,
         left: Millis::from_secs(10),
         realtime: Some(Millis::from_secs(20)),
+        chunk: Millis::from_secs(5),
         at,
     }
 }
@@ -246,6 +247,8 @@ fn rescues_begin_when_they_must() {
         ("nobody came", late(rescue(100, None)), 145, true),
         ("it is at work", late(rescue(100, Some(140))), 184, false),
         ("it fell silent", late(rescue(100, Some(140))), 185, true),
+        ("its chunks take long", Shard { chunk: s(30), ..late(rescue(100, None)) }, 219, false),
+        ("even for its long chunks", Shard { chunk: s(30), ..late(rescue(100, None)) }, 220, true),
         ("its chunk is of a task before", late(rescue(100, Some(20))), 144, false),
     ];
     for (what, shard, at, expected) in cases {
@@ -262,7 +265,7 @@ proptest! {
         at in prop_oneof![Just(At::Nowhere), Just(At::Queued), Just(At::Running)],
     ) {
         let deadline = NOW + Millis(2_000_000);
-        let shard = Shard { deadline, promoted: false, left: Millis(left), realtime: Some(Millis(realtime)), at };
+        let shard = Shard { deadline, promoted: false, left: Millis(left), realtime: Some(Millis(realtime)), chunk: Millis(0), at };
         let now = NOW + Millis(begin);
         if due(&shard, now) {
             prop_assert!(due(&shard, now + Millis(wait)));

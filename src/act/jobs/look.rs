@@ -142,9 +142,7 @@ impl Jobs {
         for open in &survey.open {
             let shard = shard_for_rescue(survey, open);
             let due = match open.at {
-                At::Rescue { claimed, last_chunk } => {
-                    Some(last_chunk.unwrap_or(claimed).max(claimed) + rescue::SILENT_AFTER)
-                }
+                At::Rescue { claimed, last_chunk } => Some(rescue::silent_at(&shard, claimed, last_chunk)),
                 _ => rescue::begins(&shard),
             };
             let watched = open.pack.is_some().then(|| now + LOOK_WHILE_RUNNING);
@@ -160,6 +158,7 @@ pub(super) fn shard_for_rescue(survey: &Survey, open: &super::survey::Open) -> S
         promoted: survey.promoted,
         left: open.left,
         realtime: survey.realtime_left(),
+        chunk: survey.realtime_chunk(),
         at: open.at,
     }
 }

@@ -106,6 +106,12 @@ impl Survey {
         let left = self.state.work_left_ms(&self.job);
         self.job.estimate.realtime_ms.map(|whole| Millis(whole).scaled(left, all.max(1)))
     }
+
+    /// How long one chunk takes in the realtime lane.
+    pub fn realtime_chunk(&self) -> Millis {
+        let whole = Millis(self.job.estimate.realtime_ms.unwrap_or(0));
+        whole.scaled(u64::from(self.job.chunk_lines), self.job.lines().max(1))
+    }
 }
 
 impl Jobs {
