@@ -76,14 +76,17 @@ pub fn packs(waiting: &[Waiting], pool: &Pool, now: UnixMs) -> Vec<Vec<usize>> {
         }
     }
     let room = usize::try_from(pool.room()).unwrap_or(usize::MAX);
-    let leaves = |(members, sum): &(Vec<usize>, u64)| {
+    let last = packs.len().saturating_sub(1);
+    let leaves = |(at, (members, sum)): &(usize, (Vec<usize>, u64))| {
         let any = |test: &dyn Fn(&Waiting) -> bool| members.iter().any(|n| test(&waiting[*n]));
-        *sum >= full
+        // Whatever is not last was closed because the next shard did not fit.
+        *at < last
+            || *sum >= full
             || pool.idle_slots > 0
             || any(&|shard| now.since(shard.since) >= COMPANY_WAIT)
             || any(&|shard| now >= must_leave(shard, pool))
     };
-    packs.into_iter().filter(leaves).map(|(members, _)| members).take(room).collect()
+    packs.into_iter().enumerate().filter(leaves).map(|(_, (members, _))| members).take(room).collect()
 }
 
 /// When a shard must not wait for company any longer, for all that still lies before it.

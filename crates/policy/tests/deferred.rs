@@ -126,6 +126,12 @@ fn small_work_waits_for_company_only_as_long_as_said() {
         ("idle without room", &[second], Pool { tasks: 8, ..idle }, &[]),
         ("no slots at all", &[until(ahead)], Pool { slots: 0, tasks: 0, ..pool() }, &[]),
         ("full", &[shard(PACK_MIN)], pool(), &[&[0]]),
+        (
+            "closed because the next did not fit",
+            &[shard(Millis::from_secs(100)), shard(Millis::from_secs(100))],
+            Pool { slots: 1, tasks: 0, ..pool() },
+            &[&[0]],
+        ),
         ("more than full", &[shard(PACK_MAX + PACK_MAX), second], pool(), &[&[0]]),
     ];
     for (what, waiting, pool, expected) in cases {

@@ -122,12 +122,18 @@ impl Jobs {
             return;
         }
         let now = self.now();
-        for open in &survey.open {
-            if !rescue::due(&shard_for_rescue(survey, open), now) {
-                continue;
-            }
-            let left = &pass.rescues_left;
-            if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+        let take = || {
+            let one_less = |left: u32| left.checked_sub(1);
+            pass.rescues_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        };
+        let (due, rest): (Vec<_>, Vec<_>) =
+            survey.open.iter().partition(|open| rescue::due(&shard_for_rescue(survey, open), now));
+        // Those under way have their share already.
+        for _ in rest.iter().filter(|open| matches!(open.at, At::Rescue { .. })) {
+            take();
+        }
+        for open in due {
+            if !take() {
                 break;
             }
             tracing::info!(job = %job.job, shard = open.shard, k = open.k + 1, "rescue rung");

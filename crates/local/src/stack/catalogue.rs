@@ -120,7 +120,7 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
             "price_date": PRICE_DATE,
             "slots_per_replica": SLOTS_PER_REPLICA,
             "max_replicas": made.replicas,
-            "speed": speed(4.0, 300.0, 60.0),
+            "speed": speed(6.0, 500.0, 250.0),
             // The replica itself is ready half a second after its process starts.
             "cold_start_ms": {"p50": cold_start_ms + shown(500.0), "p95": 2 * cold_start_ms + shown(1000.0)},
         }],
