@@ -7,6 +7,7 @@ pub mod rig;
 
 mod faults;
 mod markers;
+mod rescues;
 mod storm;
 mod sweep_calls;
 mod tickets;
