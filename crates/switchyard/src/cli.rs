@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::client::{JobId, Key};
+use crate::submit::wishes::{Deadline, Endpoint, Label, MaxCost};
+
 /// Sends each inference request where the money is best spent. This command runs all of it on
 /// one machine, without Azure.
 #[derive(Debug, Parser)]
@@ -28,6 +31,22 @@ pub enum Command {
     Host(Host),
     /// Write the folder that the Functions host runs: host.json, functions and handler side by side.
     Stage(Stage),
+    /// Run a file of requests before a deadline, at the least cost, and write its results.
+    ///
+    /// FILE holds lines in the OpenAI batch form, or with --model one text a line. The same file with
+    /// the same wishes is the same job: a submit that was killed is run again and doubles nothing.
+    ///
+    /// Exit code: 0 completed; 1 the job failed, expired or was cancelled, or something went wrong;
+    /// 2 the file or the wishes were refused and nothing runs; 130 ctrl-c, and the job goes on.
+    Submit(Submit),
+    /// List the jobs, the newest first.
+    Jobs(Jobs),
+    /// Explain where a job is, why, and what one can do.
+    Why(Why),
+    /// Take a job to the realtime lane: sooner, and dearer.
+    Promote(One),
+    /// Stop a job; what is done by then is kept.
+    Cancel(One),
     /// Fetch the model, check its digests and print its folder.
     ///
     /// SWITCHYARD_MODEL_DIR names a folder that is used instead.
@@ -37,14 +56,22 @@ pub enum Command {
 impl Command {
     /// Whether lines on standard output are for programs.
     pub fn is_json(&self) -> bool {
-        matches!(self, Command::Demo(Demo { json: true, .. }))
+        match self {
+            Command::Demo(Demo { json, .. })
+            | Command::Submit(Submit { json, .. })
+            | Command::Jobs(Jobs { json, .. })
+            | Command::Why(Why { json, .. })
+            | Command::Promote(One { json, .. })
+            | Command::Cancel(One { json, .. }) => *json,
+            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Model => false,
+        }
     }
 
     /// What is logged to standard error where SWITCHYARD_LOG does not say.
     pub fn log(&self) -> &'static str {
         match self {
             Command::Up(_) | Command::Host(_) => "info,hyper=warn,reqwest=warn",
-            Command::Demo(_) | Command::Stage(_) | Command::Model => "error",
+            _ => "error",
         }
     }
 }
@@ -58,6 +85,9 @@ pub struct Demo {
     /// Folder of the model, instead of fetching MiniLM.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// Sentences of the deferred job; with all 12,000 it takes about twice as long.
+    #[arg(long, value_name = "N", default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(1_000..=12_000))]
+    pub sentences: u32,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
@@ -69,7 +99,8 @@ pub struct Up {
     /// Port on 127.0.0.1; 0 takes any free one. A port that is taken is an error.
     #[arg(long, default_value_t = 7071)]
     pub port: u16,
-    /// File to write addresses, keys and pids to, as JSON, once everything answers.
+    /// File to write addresses, keys and pids to, as JSON, once everything answers; always written
+    /// to ready.json in the state folder too.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
     /// Folder for blobs, keys and knobs. Two stacks cannot share one.
@@ -123,6 +154,108 @@ pub struct Stage {
     /// Take the handler that lies beside this program, without building.
     #[arg(long)]
     pub no_build: bool,
+}
+
+/// Which Switchyard is asked.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Address of a deployment, as https://HOST; else setting SWITCHYARD_URL, else the stack that
+    /// `switchyard up` runs in this working copy.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// API key; else setting SWITCHYARD_API_KEY, which other users of the machine cannot read.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<Key>,
+    /// State folder of the stack, if it was started with one.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+/// `switchyard jobs`
+#[derive(Debug, Args)]
+pub struct Jobs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
+    pub target: Target,
+    /// Jobs at most.
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "all", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub limit: u32,
+    /// Show older ones too, to the first.
+    #[arg(long)]
+    pub all: bool,
+    /// Show them again every two seconds until ctrl-c.
+    #[arg(long, conflicts_with = "all")]
+    pub watch: bool,
+    /// Print one JSON object a line, a job each.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard why`
+#[derive(Debug, Args)]
+pub struct Why {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
+    pub target: Target,
+    /// Its id, as `switchyard jobs` shows it, with or without `batch_`.
+    pub job: JobId,
+    /// Show the last lines of what its tasks wrote.
+    #[arg(long)]
+    pub logs: bool,
+    /// Print the job as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard promote` and `switchyard cancel`
+#[derive(Debug, Args)]
+pub struct One {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
+    pub target: Target,
+    /// Its id, as `switchyard jobs` shows it, with or without `batch_`.
+    pub job: JobId,
+    /// Print the job as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard submit`
+#[derive(Debug, Args)]
+pub struct Submit {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
+    pub target: Target,
+    /// Lines in the OpenAI batch form; with --model, one text a line.
+    pub file: PathBuf,
+    /// Take every line of FILE as a text for this model. Empty lines are left out.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// What the model does with the texts.
+    #[arg(long, value_name = "PATH", requires = "model", default_value = "/v1/embeddings")]
+    pub endpoint: Endpoint,
+    /// When all of it must be done: a span as 20m or 2h, or an instant as 2026-11-21T10:00:00Z.
+    #[arg(long, value_name = "WHEN")]
+    pub deadline: Option<Deadline>,
+    /// US dollars at most, as 0.25; refused where every place costs more.
+    #[arg(long, value_name = "USD")]
+    pub max_cost: Option<MaxCost>,
+    /// A name of your own for the job; may be given several times.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<Label>,
+    /// What makes the job the same or another one: the Idempotency-Key, instead of a digest of file
+    /// and wishes.
+    #[arg(long, value_name = "TEXT")]
+    pub idempotency_key: Option<String>,
+    /// Where results go, instead of FILE.results.jsonl; errors go beside. Replaced if they exist.
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    pub output: Option<PathBuf>,
+    /// End once the job is accepted.
+    #[arg(long)]
+    pub detach: bool,
+    /// Print one JSON object a line: what happened.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// An hour is longer than any image takes to pull.

@@ -2,6 +2,8 @@
 //!
 //! - [`cli`]: what can be asked for; `main` parses it and calls [`run`]
 //! - [`up`], [`host`], [`stage`], [`model`]: one command each
+//! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
+//! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
 //! - [`print`]: the one place that writes to the terminal
 //! - [`place`]: folders and programs that several commands need
@@ -10,13 +12,20 @@
 //! product, which the real handler applies.
 
 pub mod cli;
+pub mod client;
 pub mod demo;
 pub mod host;
+pub mod jobs;
 pub mod model;
 pub mod place;
 pub mod print;
+pub mod render;
 pub mod stage;
+pub mod submit;
 pub mod up;
+pub mod why;
+
+use std::process::ExitCode;
 
 use cli::{Cli, Command};
 use place::Place;
@@ -34,19 +43,25 @@ impl Failure {
     }
 }
 
-/// Does what was asked for.
+/// Does what was asked for; the exit code of a command that did it.
 ///
 /// # Errors
 /// [`Failure`] with the text for the user.
-pub async fn run(cli: Cli, place: &Place) -> Result<(), Failure> {
+pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
     let printer = Printer::new(cli.command.is_json());
     match cli.command {
-        Command::Demo(flags) => demo::run(flags, place, &printer).await,
-        Command::Up(flags) => up::run(flags, place, &printer).await,
-        Command::Host(flags) => host::run(flags, place, &printer).await,
-        Command::Stage(flags) => stage::run(flags, place, &printer).await,
-        Command::Model => model::run(place, &printer).await,
+        Command::Demo(flags) => demo::run(flags, place, &printer).await?,
+        Command::Up(flags) => up::run(flags, place, &printer).await?,
+        Command::Host(flags) => host::run(flags, place, &printer).await?,
+        Command::Stage(flags) => stage::run(flags, place, &printer).await?,
+        Command::Model => model::run(place, &printer).await?,
+        Command::Submit(flags) => return submit::run(flags, place, &printer).await,
+        Command::Jobs(flags) => jobs::run(flags, place, &printer).await?,
+        Command::Why(flags) => why::run(flags, place, &printer).await?,
+        Command::Promote(flags) => why::act(flags, client::Act::Promote, place, &printer).await?,
+        Command::Cancel(flags) => why::act(flags, client::Act::Cancel, place, &printer).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Resolves when the user presses ctrl-c or the system asks the process to end.

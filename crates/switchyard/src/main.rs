@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
         Err(failure) => Err(failure),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             Printer::failed(&failure.to_string());
             ExitCode::FAILURE

@@ -8,10 +8,15 @@ use local::cargo::{self, Programs, Source};
 use local::model::{self, Fetch};
 
 use crate::Failure;
+use crate::client::Key;
 use crate::print::Printer;
 
 /// Names a folder that is used as the model.
 const MODEL_DIR: &str = "SWITCHYARD_MODEL_DIR";
+/// Address of the deployment that commands ask.
+const URL: &str = "SWITCHYARD_URL";
+/// Its key.
+const API_KEY: &str = "SWITCHYARD_API_KEY";
 /// State, keys and the fetched model of a working copy.
 const STATE_FOLDER: &str = ".switchyard";
 
@@ -19,6 +24,8 @@ const STATE_FOLDER: &str = ".switchyard";
 pub struct Place {
     source: Source,
     model: Option<PathBuf>,
+    url: Option<String>,
+    key: Option<Key>,
     clock: Clock,
     environment: Vec<(String, String)>,
 }
@@ -33,9 +40,12 @@ impl Place {
         environment: Vec<(String, String)>,
     ) -> Result<Place, Failure> {
         let text = |name: &str| setting(name).and_then(|value| value.into_string().ok());
+        let given = |name: &str| text(name).filter(|value| !value.is_empty());
         Ok(Place {
             source: Source::find(&setting),
             model: setting(MODEL_DIR).filter(|value| !value.is_empty()).map(PathBuf::from),
+            url: given(URL),
+            key: given(API_KEY).map(Key::new),
             clock: Clock::from_settings(text).map_err(Failure::of)?,
             environment,
         })
@@ -44,6 +54,16 @@ impl Place {
     /// The clock of everything that is started.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The address that the settings name.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// The API key that the settings name.
+    pub fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
     }
 
     /// The environment of this process.

@@ -1,7 +1,7 @@
 //! The one place that writes to the terminal: results to standard output, progress to standard
 //! error, so that a pipe gets results alone.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the home of the command's output")]
+use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
@@ -20,25 +20,49 @@ impl Printer {
     /// A line for people.
     pub fn say(&self, line: &str) {
         if !self.is_json {
-            println!("{line}");
+            written(writeln!(std::io::stdout(), "{line}"));
         }
     }
 
     /// The result itself, whoever reads it.
     pub fn result(&self, line: &str) {
-        println!("{line}");
+        written(writeln!(std::io::stdout(), "{line}"));
     }
 
     /// That something takes a while.
     pub fn progress(&self, line: &str) {
-        eprintln!("  … {line}");
+        written(writeln!(std::io::stderr(), "  … {line}"));
+    }
+
+    /// Whether people watch the progress as it changes.
+    pub fn is_watched(&self) -> bool {
+        !self.is_json && std::io::stderr().is_terminal()
+    }
+
+    /// One line of progress that replaces the one before.
+    pub fn redraw(&self, line: &str) {
+        written(write!(std::io::stderr(), "\r\x1b[2K{line}"));
+    }
+
+    /// Empties the line that was redrawn.
+    pub fn erase(&self) {
+        if self.is_watched() {
+            self.redraw("");
+        }
+    }
+
+    /// Empties the terminal, so that what follows stands at its top.
+    pub fn clear(&self) {
+        if !self.is_json && std::io::stdout().is_terminal() {
+            written(write!(std::io::stdout(), "\x1b[H\x1b[2J"));
+        }
     }
 
     /// A line for programs.
     pub fn record(&self, record: &impl Serialize) {
         if self.is_json {
             let line = serde_json::to_string(record).expect("records are plain data");
-            println!("{line}");
+            written(writeln!(std::io::stdout(), "{line}"));
         }
     }
 
@@ -51,7 +75,14 @@ impl Printer {
 
     /// Why the command failed.
     pub fn failed(why: &str) {
-        eprintln!("switchyard: {why}");
+        written(writeln!(std::io::stderr(), "switchyard: {why}"));
+    }
+}
+
+/// A reader that has seen enough, as `head`, is no reason to end: a submit goes on without it.
+fn written(written: std::io::Result<()>) {
+    if let Err(error) = written {
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "cannot write the output: {error}");
     }
 }
 

@@ -69,6 +69,8 @@ fn welcome(ready: &Ready, took: Duration) -> Vec<String> {
         format!("  curl {host_url}/api/explain {authorization} -d '{{\"operation\":\"embeddings\",\"body\":{{\"model\":\"{MODEL}\",\"input\":\"hello\"}}}}'"),
         "The OpenAI SDK for Python:".to_owned(),
         format!("  OpenAI(base_url=\"{base_url}\", api_key=\"{api_key}\").embeddings.create(model=\"{MODEL}\", input=\"hello\")"),
+        "Deferred work, from another terminal:".to_owned(),
+        format!("  switchyard submit FILE --model {MODEL} --deadline 20m     (a text a line; switchyard jobs, why JOB)"),
         String::new(),
     ]);
     lines

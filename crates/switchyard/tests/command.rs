@@ -41,7 +41,7 @@ fn help_names_every_command() {
     let output = switchyard(&["--help"]);
     assert!(output.status.success());
     let help = text(&output.stdout);
-    for command in ["demo", "up", "host", "stage", "model"] {
+    for command in ["demo", "up", "host", "stage", "submit", "jobs", "why", "promote", "cancel", "model"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         assert!(switchyard(&[command, "--help"]).status.success(), "{command}");
     }

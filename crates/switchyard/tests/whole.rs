@@ -27,7 +27,7 @@ impl Up {
             .arg("--state")
             .arg(&folder)
             .arg("--ready-file")
-            .arg(folder.join("ready.json"))
+            .arg(folder.join("asked.json"))
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -35,7 +35,7 @@ impl Up {
     }
 
     fn ready(&self) -> Option<Value> {
-        serde_json::from_slice(&std::fs::read(self.folder.join("ready.json")).ok()?).ok()
+        serde_json::from_slice(&std::fs::read(self.folder.join("asked.json")).ok()?).ok()
     }
 
     fn pid(&self, name: &str) -> Option<i32> {
@@ -91,6 +91,15 @@ async fn an_embedding_comes_through_all_of_it_and_nothing_is_left() {
     let body: Value = answer.json().await.unwrap();
     assert!(!body["data"][0]["embedding"].as_array().unwrap().is_empty(), "{body}");
 
+    // The ready file in the state folder tells the commands where it is.
+    let jobs = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .args(["jobs", "--state"])
+        .arg(&up.folder)
+        .output()
+        .unwrap();
+    assert!(jobs.status.success(), "{}", String::from_utf8_lossy(&jobs.stderr));
+    assert!(String::from_utf8_lossy(&jobs.stdout).starts_with("no jobs"));
+
     let handler = until("the handler's pid", async || up.pid("handler")).await;
     signal(handler, rustix::process::Signal::KILL);
     until("another handler", async || up.pid("handler").filter(|pid| *pid != handler)).await;
@@ -106,6 +115,6 @@ async fn an_embedding_comes_through_all_of_it_and_nothing_is_left() {
     signal(up.process.id().try_into().unwrap(), rustix::process::Signal::INT);
     let status = until("the end", async || up.process.try_wait().unwrap()).await;
     assert!(status.success(), "{status}");
-    assert!(up.ready().is_none(), "the ready file is gone");
+    assert!(up.ready().is_none() && !up.folder.join("ready.json").exists(), "the ready files are gone");
     until("the processes to be gone", async || (!left.iter().any(|pid| is_alive(*pid))).then_some(())).await;
 }

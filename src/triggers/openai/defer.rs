@@ -16,7 +16,7 @@ use crate::act::jobs::accept::{Accepted, New, NewLines};
 use crate::act::jobs::look::World;
 use crate::act::jobs::survey::Pass;
 use crate::act::realtime;
-use crate::catalogue::{Catalogue, Model};
+use crate::catalogue::{Backend, Model};
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Response};
 use crate::triggers::jobs::{trouble, view};
@@ -106,7 +106,7 @@ pub async fn accept(
         pool: choice.place.clone(),
         speed: pool.facts.speed,
         bytes_per_line: bytes_per_line(work.model, wanted),
-        estimate: estimate(work.catalogue, work.app, wanted, decision, choice),
+        estimate: estimate(work, decision, choice, 1),
         lines: NewLines::Here(line, size),
     };
     let job = match app.jobs.accept(new).await.map_err(trouble)? {
@@ -136,30 +136,30 @@ async fn accepted(work: &Work<'_>, job: &Job) -> Result<Response, Failure> {
     Ok(response)
 }
 
-/// What is expected of a job that `choice` was taken for.
-pub fn estimate(
-    catalogue: &Catalogue,
-    app: &crate::app::App,
-    wanted: &policy::Request,
-    decision: &Decision,
-    choice: &Choice,
-) -> Estimate {
-    let now = app.now();
+/// What is expected of a job of so many lines that `choice` was taken for.
+pub fn estimate(work: &Work<'_>, decision: &Decision, choice: &Choice, lines: u64) -> Estimate {
+    let now = work.app.now();
     let realtime = decision.choices.iter().filter(|other| other.lane == Lane::Realtime);
     let cheapest = realtime.min_by_key(|other| other.cost);
-    let knobs = app.knobs.knobs();
-    let rescue = cheapest.and_then(|other| catalogue.backend(&other.place)).map(|backend| {
-        let slots = backend.facts.slots_per_replica * backend.facts.max_replicas.min(knobs.max_replicas);
-        let slots = u64::from(slots * knobs.rescue_share_percent / 100).clamp(1, wanted.items.max(1));
-        backend.facts.cold_start.p95 + estimate::work(&backend.facts.speed, wanted).p95.scaled(1, slots)
-    });
+    let backend = cheapest.and_then(|other| work.catalogue.backend(&other.place));
     Estimate {
         p50_ms: (now + choice.eta.p50).0,
         p95_ms: (now + choice.eta.p95).0,
         cost_micro_usd: choice.cost.0,
         realtime_cost_micro_usd: cheapest.map(|other| other.cost.0),
-        realtime_ms: rescue.map(|time| time.0),
+        realtime_ms: backend.map(|backend| rescue_time(work, backend, lines).0),
     }
+}
+
+/// How long all of it takes in the realtime lane at the width of a rescue, where every line is a
+/// request of its own.
+fn rescue_time(work: &Work<'_>, backend: &Backend, lines: u64) -> Millis {
+    let knobs = work.app.knobs.knobs();
+    let slots = backend.facts.slots_per_replica * backend.facts.max_replicas.min(knobs.max_replicas);
+    let width = u64::from(slots * knobs.rescue_share_percent / 100).clamp(1, lines.max(1));
+    let requests = backend.facts.speed.base.scaled(lines.saturating_sub(1), 1);
+    let run = estimate::work(&backend.facts.speed, &work.wanted).p95 + requests;
+    backend.facts.cold_start.p95 + run.scaled(1, width)
 }
 
 /// Expected bytes of a line's result: numbers of a vector have about 13 characters, tokens about 6.

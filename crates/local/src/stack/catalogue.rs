@@ -85,11 +85,11 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
     let cold_start_ms = ms(made.cold_start);
     let boot_ms = ms(made.boot);
     // First guesses; what the handler measures corrects them.
-    let speed = |base_ms: f64, per_item_us: f64| {
+    let speed = |base_ms: f64, per_item_us: f64, per_token_us: f64| {
         json!({
             "base_ms": shown(base_ms),
             "per_item_us": shown(per_item_us),
-            "per_token_in_us": shown(60.0),
+            "per_token_in_us": shown(per_token_us),
             "per_token_out_us": 0,
             "p95_percent": 200,
         })
@@ -120,7 +120,7 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
             "price_date": PRICE_DATE,
             "slots_per_replica": SLOTS_PER_REPLICA,
             "max_replicas": made.replicas,
-            "speed": speed(4.0, 300.0),
+            "speed": speed(4.0, 300.0, 60.0),
             // The replica itself is ready half a second after its process starts.
             "cold_start_ms": {"p50": cold_start_ms + shown(500.0), "p95": 2 * cold_start_ms + shown(1000.0)},
         }],
@@ -132,7 +132,7 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
             "price_date": PRICE_DATE,
             "max_nodes": made.nodes,
             "slots_per_node": 1,
-            "speed": speed(0.0, 1_000.0),
+            "speed": speed(0.0, 500.0, 250.0),
             "boot_ms": {"p50": boot_ms, "p95": 2 * boot_ms},
             "evictions_per_node_hour": 0.05,
             "write_usd": WRITE_USD,

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{BACKEND, MODEL, POOL};
-pub use ready::Ready;
+pub use ready::{READY_FILE, Ready};
 
 use crate::cargo::Programs;
 use crate::host;
@@ -76,7 +76,8 @@ pub struct Options {
     pub server_arguments: Vec<String>,
     /// Told to handler, host, queue and front.
     pub clock: Clock,
-    /// Written when the stack is ready, and again when its processes change.
+    /// Written when the stack is ready, and again when its processes change; so is [`READY_FILE`] in
+    /// the state folder.
     pub ready_file: Option<PathBuf>,
 }
 
@@ -148,7 +149,8 @@ struct Files {
     knobs: PathBuf,
     nodes: PathBuf,
     processes: PathBuf,
-    ready: Option<PathBuf>,
+    /// Several name the same.
+    ready: Vec<PathBuf>,
 }
 
 impl Stack {
@@ -230,7 +232,7 @@ impl Stack {
         queue.stop().await;
         telemetry.stop().await;
         let _ = std::fs::remove_file(&files.processes);
-        if let Some(file) = &files.ready {
+        for file in &files.ready {
             let _ = std::fs::remove_file(file);
         }
     }
@@ -239,6 +241,7 @@ impl Stack {
 impl Files {
     fn of(options: &Options) -> Result<Files, Error> {
         let state = std::path::absolute(&options.state).map_err(io("the state folder"))?;
+        let ready = [Some(state.join(READY_FILE)), options.ready_file.clone()];
         Ok(Files {
             app: state.join("app"),
             blobs: state.join("blobs"),
@@ -246,7 +249,7 @@ impl Files {
             knobs: state.join("knobs.json"),
             nodes: state.join("nodes"),
             processes: state.join("processes.json"),
-            ready: options.ready_file.clone(),
+            ready: ready.into_iter().flatten().collect(),
         })
     }
 
@@ -379,10 +382,8 @@ async fn keep_record(
 
 fn record(now: &processes::Record, front: &Front, files: &Files, ready: &Ready) -> std::io::Result<()> {
     now.write(&files.processes)?;
-    match &files.ready {
-        Some(file) => ready.with_pids(front).write(file),
-        None => Ok(()),
-    }
+    let ready = ready.with_pids(front);
+    files.ready.iter().try_for_each(|file| ready.write(file))
 }
 
 /// Writes beside and renames, so that a reader sees all of it or nothing.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
 use super::{Files, processes};
@@ -12,8 +12,11 @@ use crate::queue;
 use crate::realtime::Front;
 use crate::telemetry::Receiver;
 
+/// The ready file of a state folder.
+pub const READY_FILE: &str = "ready.json";
+
 /// Addresses, keys and processes of a stack.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Ready {
     /// For OpenAI clients: `…/api/v1`.
     pub base_url: String,
@@ -71,6 +74,14 @@ impl Ready {
             replicas.iter().filter_map(|replica| Some((format!("replica-{}", replica.id), replica.pid?)));
         let pids = handler.map(|pid| ("handler".to_owned(), pid)).into_iter().chain(replicas).collect();
         Ready { pids, ..self.clone() }
+    }
+
+    /// What a stack has written to `file`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or another program wrote it.
+    pub fn read(file: &Path) -> std::io::Result<Ready> {
+        Ok(serde_json::from_slice(&std::fs::read(file)?)?)
     }
 
     pub(super) fn write(&self, file: &Path) -> std::io::Result<()> {

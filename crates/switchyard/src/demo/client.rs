@@ -91,6 +91,60 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Uploads a file of batch lines.
+    pub(super) async fn upload(&self, name: &str, text: &str) -> Result<Value, String> {
+        const BOUNDARY: &str = "switchyard-demo-boundary";
+        let body = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
+             --{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             Content-Type: application/jsonl\r\n\r\n{text}\r\n--{BOUNDARY}--\r\n"
+        );
+        let request = self.http.post(format!("{}/files", self.base_url));
+        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        self.json(request.header("content-type", kind).body(body)).await
+    }
+
+    /// Posts JSON under the base URL.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        self.json(self.http.post(format!("{}{path}", self.base_url)).json(body)).await
+    }
+
+    /// Gets JSON under the base URL.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, String> {
+        self.json(self.http.get(format!("{}{path}", self.base_url))).await
+    }
+
+    /// A job as its owner sees it.
+    pub(super) async fn job(&self, id: &str) -> Result<Value, String> {
+        let root = self.base_url.trim_end_matches("/v1");
+        self.json(self.http.get(format!("{root}/jobs/{id}"))).await
+    }
+
+    /// Gets text under the base URL.
+    pub(super) async fn text(&self, path: &str) -> Result<String, String> {
+        let request = self.http.get(format!("{}{path}", self.base_url));
+        let answer = request.bearer_auth(&self.api_key).timeout(TRY_LIMIT).send().await;
+        answer.map_err(|error| error.to_string())?.text().await.map_err(|error| error.to_string())
+    }
+
+    async fn json(&self, request: reqwest::RequestBuilder) -> Result<Value, String> {
+        let answer = request.bearer_auth(&self.api_key).timeout(TRY_LIMIT).send().await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let body: Value = answer.json().await.map_err(|error| error.to_string())?;
+        if status.is_success() { Ok(body) } else { Err(format!("{status}: {}", body["error"]["message"])) }
+    }
+}
+
+/// The numbers of a vector in base64 of little-endian 32-bit floats.
+pub(super) fn floats(base64: &str) -> Option<Vec<f64>> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).ok()?;
+    let float = |four: &[u8]| Some(f64::from(f32::from_le_bytes(four.try_into().ok()?)));
+    bytes.chunks(4).map(float).collect()
+}
+
 impl Answer {
     /// A header's text, or a dash.
     pub(super) fn header(&self, name: &str) -> String {

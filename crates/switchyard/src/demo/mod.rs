@@ -2,16 +2,19 @@
 //! replicas with a real model. Every scene checks its answers; the exit code tells.
 //!
 //! - `scenes`: what is shown, in order
+//! - `deferred`: thousands of sentences by a deadline, on a clock that runs faster
 //! - `client`: an OpenAI client as small as it gets, which retries as the SDKs do
 //! - `corpus`: sentences, questions and the neighbours that are right
 
 mod client;
 mod corpus;
+mod deferred;
 mod scenes;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clock::Clock;
 use local::stack::{Options, Stack};
 use serde::Serialize;
 
@@ -62,36 +65,48 @@ fn as_ok_and_text<S: serde::Serializer>(
 pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(), Failure> {
     let (programs, model) =
         tokio::try_join!(place.programs(flags.no_build, printer), place.model(flags.model, printer))?;
-    let state = Scratch::make()?;
-    let stack = Stack::start(Options {
-        programs,
+    let options = |state: &Scratch, clock: Clock, boot: Duration| Options {
+        programs: programs.clone(),
         source: place.root(),
-        model,
+        model: model.clone(),
         state: state.0.clone(),
         port: 0,
         replicas: REPLICAS,
         cold_start: COLD_START,
         nodes: NODES,
-        boot: BOOT,
+        boot,
         server_arguments: Vec::new(),
-        clock: place.clock(),
+        clock,
         ready_file: None,
-    });
+    };
+    let state = Scratch::make("realtime")?;
+    let play = async |stack: &Stack, client: &Client| scenes::play(stack, client, printer).await;
+    let mut outcomes = on_a_stack(options(&state, place.clock(), BOOT), play).await?;
+    drop(state);
+
+    let clock = Clock::scaled(Clock::REAL.now_ms(), deferred::SPEED).map_err(Failure::of)?;
+    let (state, sentences) = (Scratch::make("deferred")?, flags.sentences as usize);
+    let play = async |stack: &Stack, client: &Client| {
+        deferred::play(stack, client, printer, (clock, sentences)).await
+    };
+    outcomes.push(on_a_stack(options(&state, clock, deferred::BOOT), play).await?);
+    report(&outcomes, printer)
+}
+
+/// Starts a stack, plays on it and ends it, also when asked to stop.
+async fn on_a_stack<T>(options: Options, play: impl AsyncFnOnce(&Stack, &Client) -> T) -> Result<T, Failure> {
     let stopped = || Failure("stopped before the end".to_owned());
     let stack = tokio::select! {
-        started = stack => started.map_err(Failure::of)?,
+        started = Stack::start(options) => started.map_err(Failure::of)?,
         () = crate::asked_to_stop() => return Err(stopped()),
     };
     let client = Client::new(&stack.ready());
-    let outcomes = tokio::select! {
-        outcomes = scenes::play(&stack, &client, printer) => outcomes,
-        () = crate::asked_to_stop() => {
-            stack.stop().await;
-            return Err(stopped());
-        }
+    let played = tokio::select! {
+        played = play(&stack, &client) => Ok(played),
+        () = crate::asked_to_stop() => Err(stopped()),
     };
     stack.stop().await;
-    report(&outcomes, printer)
+    played
 }
 
 fn report(outcomes: &[Outcome], printer: &Printer) -> Result<(), Failure> {
@@ -139,8 +154,8 @@ fn report(outcomes: &[Outcome], printer: &Printer) -> Result<(), Failure> {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn make() -> Result<Scratch, Failure> {
-        let folder = std::env::temp_dir().join(format!("switchyard-demo-{}", std::process::id()));
+    fn make(part: &str) -> Result<Scratch, Failure> {
+        let folder = std::env::temp_dir().join(format!("switchyard-demo-{part}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(Failure::of)?;
         Ok(Scratch(folder))
     }

@@ -206,7 +206,7 @@ impl Made<'_> {
             pool: choice.place.clone(),
             speed: pool.facts.speed,
             bytes_per_line: defer::bytes_per_line(model, &one),
-            estimate: defer::estimate(work.catalogue, work.app, wanted, decision, choice),
+            estimate: defer::estimate(work, decision, choice, lines),
             lines: NewLines::Object(keys.content(), self.lines.blocks.clone()),
         })
     }
