@@ -24,7 +24,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use clock::Clock;
-use facts::job::{End, Stop};
+use facts::job::{ChunkSizes, Counts, End, Stop};
 use facts::key::JobKeys;
 use facts::{Job, JobId, Store, StoreError};
 use policy::units::UnixMs;
@@ -35,6 +35,9 @@ use crate::azure::queue::Doorbell;
 
 /// Facts that never change and are read again and again are kept here, this many of each kind.
 const KEPT_MAX: usize = 4_096;
+
+/// More than the chunks of the largest job, which has a line in each; 150 bytes apiece.
+const SUMMARIES_MAX: usize = 65_536;
 
 /// The deferred lane's hands. Copies share everything.
 #[derive(Clone)]
@@ -56,6 +59,8 @@ struct Hands {
 struct Kept {
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     packs: Mutex<HashMap<String, Arc<facts::Pack>>>,
+    /// What chunks hold, by their keys, of jobs that are being summed up: a sweep that is cut off goes on.
+    summaries: Mutex<HashMap<String, (Counts, ChunkSizes)>>,
     /// The newest Azure Batch job of a pool and band that took tasks.
     rounds: Mutex<HashMap<String, (u32, bool)>>,
 }
@@ -142,6 +147,24 @@ impl Jobs {
         if newest.0 <= round {
             *newest = (round + 1, false);
         }
+    }
+
+    fn summed(&self, chunk: &str) -> Option<(Counts, ChunkSizes)> {
+        self.0.kept.summaries.lock().expect("no holder of this lock panics").get(chunk).copied()
+    }
+
+    fn keep_sum(&self, chunk: String, sum: (Counts, ChunkSizes)) {
+        let mut summaries = self.0.kept.summaries.lock().expect("no holder of this lock panics");
+        if summaries.len() >= SUMMARIES_MAX {
+            summaries.clear();
+        }
+        summaries.insert(chunk, sum);
+    }
+
+    /// A job has its summary: those of its chunks are not needed any more.
+    fn forget_sums(&self, keys: &JobKeys) {
+        let mut summaries = self.0.kept.summaries.lock().expect("no holder of this lock panics");
+        summaries.retain(|chunk, _| !chunk.starts_with(keys.folder()));
     }
 
     fn forget(&self, key: &str) {

@@ -2,11 +2,14 @@
 //! queue and of Azure Batch over real HTTP, workers that run inside the test. A "process" dies where
 //! its fault says; what production would run then runs here: sweeps, tickets, tasks.
 
+mod counting;
 pub mod items;
 pub mod rig;
 
 mod faults;
+mod large;
 mod markers;
+mod rescues;
 mod storm;
 mod sweep_calls;
 mod tickets;

@@ -104,6 +104,7 @@ impl Jobs {
             retries: state.shards.iter().map(|shard| shard.tries.saturating_sub(1)).sum(),
         };
         self.store().create(&keys.end(), text(&end)).await?;
+        self.forget_sums(&keys);
         tracing::info!(
             job = %job.job,
             tenant = job.tenant,
@@ -118,7 +119,12 @@ impl Jobs {
     }
 
     async fn summary(&self, chunk: String) -> Result<(Counts, ChunkSizes), Trouble> {
-        Ok(summary(&self.store().get(&chunk).await?.content))
+        if let Some(known) = self.summed(&chunk) {
+            return Ok(known);
+        }
+        let sum = summary(&self.store().get(&chunk).await?.content);
+        self.keep_sum(chunk, sum);
+        Ok(sum)
     }
 
     /// Takes the markers of an ended job away, but for the one that ends its retention.

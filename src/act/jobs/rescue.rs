@@ -80,10 +80,18 @@ impl Jobs {
         };
         let until = not_after - MARGIN;
         for c in seen.missing() {
-            let overtaken = self.store().exists(&keys.try_(shard, k + 1)).await?
-                || self.store().exists(&keys.stop()).await?;
-            if overtaken || self.now() >= until {
+            let (newer, stop, chunk) = (keys.try_(shard, k + 1), keys.stop(), keys.chunk(shard, c));
+            let (newer, stopped, exists) = futures_util::try_join!(
+                self.store().exists(&newer),
+                self.store().exists(&stop),
+                self.store().exists(&chunk)
+            )?;
+            if newer || stopped || self.now() >= until {
                 return Ok(Rescued::Broke);
+            }
+            // A task that was left running, or another rescue, may be ahead.
+            if exists {
+                continue;
             }
             let left = self.0.clock.real(Duration::from_millis(until.since(self.now()).0));
             let computed = tokio::time::timeout(left, self.compute(job, part, c, ask)).await;

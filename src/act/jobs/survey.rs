@@ -12,7 +12,7 @@ use facts::key::JobKeys;
 use facts::{Job, JobId, Pack, State, fold};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::rescue::At;
-use policy::units::{Millis, UnixMs};
+use policy::units::{MicroUsd, Millis, UnixMs};
 
 use super::finish::Spent;
 use super::look::World;
@@ -249,27 +249,34 @@ impl Jobs {
         let all: u64 = job.shards.iter().map(|shard| shard.work_ms).sum();
         let mut spent = Spent::default();
         let mut tasks: HashMap<String, Option<(u64, u64)>> = HashMap::new();
-        for (n, (shard, seen)) in (0..).zip(job.shards.iter().zip(&state.shards)) {
-            for k in 1..=seen.tries {
-                let Ok(Some(tried)) = self.fact::<Try>(&keys.try_(n, k)).await else { continue };
-                match tried.place {
-                    Place::Realtime { .. } => {
-                        let whole = job.estimate.realtime_cost_micro_usd.unwrap_or(0);
-                        spent.cost_micro_usd += whole * shard.work_ms / all.max(1);
-                        spent.compute_ms += shard.work_ms;
+        let tries = (0..).zip(job.shards.iter().zip(&state.shards));
+        let tries = tries.flat_map(|(n, (shard, seen))| (1..=seen.tries).map(move |k| (n, k, shard)));
+        let reads: Vec<_> = tries
+            .map(|(n, k, shard)| {
+                let key = keys.try_(n, k);
+                async move { (shard, self.fact::<Try>(&key).await) }
+            })
+            .collect();
+        let mut reads = stream::iter(reads).buffered(AT_ONCE);
+        while let Some((shard, tried)) = reads.next().await {
+            let Ok(Some(tried)) = tried else { continue };
+            match tried.place {
+                Place::Realtime { .. } => {
+                    let whole = MicroUsd(job.estimate.realtime_cost_micro_usd.unwrap_or(0));
+                    spent.cost_micro_usd += whole.scaled(shard.work_ms, all.max(1)).0;
+                    spent.compute_ms += shard.work_ms;
+                }
+                Place::Deferred { pack } => {
+                    if !tasks.contains_key(&pack) {
+                        let ran = self.ran_ms(&pack).await;
+                        tasks.insert(pack.clone(), ran);
                     }
-                    Place::Deferred { pack } => {
-                        if !tasks.contains_key(&pack) {
-                            let ran = self.ran_ms(&pack).await;
-                            tasks.insert(pack.clone(), ran);
-                        }
-                        let ms = match tasks[&pack] {
-                            Some((ran, work)) => ran * shard.work_ms / work.max(1),
-                            None => shard.work_ms,
-                        };
-                        spent.compute_ms += ms;
-                        spent.cost_micro_usd += (ms as f64 / 3_600_000.0 * usd_per_slot_hour * 1e6) as u64;
-                    }
+                    let ms = match tasks[&pack] {
+                        Some((ran, work)) => ran * shard.work_ms / work.max(1),
+                        None => shard.work_ms,
+                    };
+                    spent.compute_ms += ms;
+                    spent.cost_micro_usd += (ms as f64 / 3_600_000.0 * usd_per_slot_hour * 1e6) as u64;
                 }
             }
         }

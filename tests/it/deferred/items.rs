@@ -47,7 +47,7 @@ pub fn blocks(text: &str) -> Vec<Block> {
 }
 
 /// What the realtime lane answers: a result that says what it is of.
-fn echoed(input: &str) -> String {
+pub fn echoed(input: &str) -> String {
     let data = json!({ "object": "embedding", "index": 0, "embedding": [input.len(), 1] });
     json!({ "object": "list", "data": [data], "model": "m", "of": input }).to_string()
 }

@@ -1,94 +1,23 @@
 //! What a sweep asks of the store is a matter of the jobs that are open, not of those that ended.
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use facts::key::{self, JobKeys};
 use facts::{JobId, Store};
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
 use handler::act::jobs::Jobs;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
 
+use super::counting::Counting;
 use super::rig::{Rig, TENANT};
 
 const ENDED: u64 = 100_000;
 const OPEN: usize = 50;
 /// Time is real: a job's next look may fall into another minute, which costs a deletion or two.
 const BY_THE_CLOCK: u64 = 2 * OPEN as u64;
-
-/// A store that counts what it is asked for and what it shows.
-#[derive(Debug, Default)]
-struct Counting {
-    objects: InMemory,
-    calls: AtomicU64,
-    listed: Arc<AtomicU64>,
-}
-
-impl std::fmt::Display for Counting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("counting")
-    }
-}
-
-impl Counting {
-    fn call(&self) -> &InMemory {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        &self.objects
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Counting {
-    async fn put_opts(&self, at: &Path, content: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.call().put_opts(at, content, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        at: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.call().put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
-        self.call().get_opts(at, options).await
-    }
-
-    async fn get_ranges(&self, at: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.call().get_ranges(at, ranges).await
-    }
-
-    fn delete_stream(&self, all: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.call().delete_stream(all)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let listed = Arc::clone(&self.listed);
-        let count = move |_: &Result<ObjectMeta>| {
-            listed.fetch_add(1, Ordering::Relaxed);
-        };
-        self.call().list(prefix).inspect(count).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.call().list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.call().copy_opts(from, to, options).await
-    }
-}
 
 /// Calls, and objects in listings, of three sweeps in a world with so many ended jobs.
 async fn sweeps_with(ended: u64) -> (u64, u64) {
