@@ -162,6 +162,8 @@ pub enum Place {
     Realtime {
         /// Nobody runs it after this.
         not_after_ms: u64,
+        /// What was left of the shard then, as time on one slot of its pool: what the try costs.
+        work_ms: u64,
     },
 }
 

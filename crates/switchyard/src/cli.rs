@@ -85,8 +85,8 @@ pub struct Demo {
     /// Folder of the model, instead of fetching MiniLM.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Sentences of the deferred job; with all 12,000 it takes about twice as long.
-    #[arg(long, value_name = "N", default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(1_000..=12_000))]
+    /// Sentences of the deferred job; more of them leave less time for a rescue.
+    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1_000..=12_000))]
     pub sentences: u32,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]

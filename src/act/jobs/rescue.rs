@@ -120,7 +120,9 @@ impl Jobs {
         if open.k == k {
             let newest: Option<Try> = self.fact(&keys.try_(shard, k)).await?;
             return Ok(match newest.map(|newest| newest.place) {
-                Some(Place::Realtime { not_after_ms }) if now.0 < not_after_ms => Some(UnixMs(not_after_ms)),
+                Some(Place::Realtime { not_after_ms, .. }) if now.0 < not_after_ms => {
+                    Some(UnixMs(not_after_ms))
+                }
                 _ => None,
             });
         }
@@ -139,7 +141,7 @@ impl Jobs {
         let tried = Try {
             v: facts::VERSION,
             by: id::random(),
-            place: Place::Realtime { not_after_ms: not_after.0 },
+            place: Place::Realtime { not_after_ms: not_after.0, work_ms: open.left.0 },
             why: why.to_owned(),
             at_ms: now.0,
         };

@@ -146,7 +146,7 @@ impl Jobs {
         let key = JobKeys::new(&job.tenant, &job.job).try_(shard, seen.tries);
         let Some(newest) = self.fact::<Try>(&key).await? else { return Ok(none) };
         Ok(match newest.place {
-            Place::Realtime { not_after_ms } if self.now().0 >= not_after_ms => none,
+            Place::Realtime { not_after_ms, .. } if self.now().0 >= not_after_ms => none,
             Place::Realtime { .. } => {
                 let claimed = UnixMs(newest.at_ms);
                 let last_chunk = seen.last_chunk_ms.map(|ms| self.at_store_time(ms));
@@ -261,10 +261,10 @@ impl Jobs {
         while let Some((shard, tried)) = reads.next().await {
             let Ok(Some(tried)) = tried else { continue };
             match tried.place {
-                Place::Realtime { .. } => {
+                Place::Realtime { work_ms, .. } => {
                     let whole = MicroUsd(job.estimate.realtime_cost_micro_usd.unwrap_or(0));
-                    spent.cost_micro_usd += whole.scaled(shard.work_ms, all.max(1)).0;
-                    spent.compute_ms += shard.work_ms;
+                    spent.cost_micro_usd += whole.scaled(work_ms, all.max(1)).0;
+                    spent.compute_ms += work_ms;
                 }
                 Place::Deferred { pack } => {
                     if !tasks.contains_key(&pack) {
@@ -286,6 +286,10 @@ impl Jobs {
     /// How long a pack's task ran, and how much work was expected of it.
     async fn ran_ms(&self, pack: &str) -> Option<(u64, u64)> {
         let (pack, task) = self.task_of(pack).await.ok()??;
+        // A task that was sent back to the queue shows when it began there, not how long it ran.
+        if task.state == TaskState::Active {
+            return None;
+        }
         let (started, ended) = (task.started?, task.ended.unwrap_or_else(|| self.now()));
         Some((ended.since(started).0, pack.work_ms))
     }

@@ -145,8 +145,11 @@ impl Story<'_> {
             }
             if !rescued && number("shards", "rescued") > 0 {
                 rescued = true;
-                let shards = number("shards", "rescued");
-                self.line("no spot node came back in time", &format!("{shards} shards promoted to realtime"));
+                let left = job["reasons"][0]["evidence"]["until_deadline"].as_str().unwrap_or("-").to_owned();
+                self.line(
+                    &format!("no spot node; {left} to the deadline"),
+                    "what is left is promoted to realtime",
+                );
             }
             if said.elapsed() >= SAY_EVERY {
                 said = Instant::now();

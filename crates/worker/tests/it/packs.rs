@@ -87,7 +87,7 @@ async fn only_what_is_claimed_for_this_pack_is_run() {
     let store = Store::memory();
     fixture.put(&store).await;
     fixture.claim(&store, 0, 2, "p-2").await;
-    fixture.claim_at(&store, 1, 2, Place::Realtime { not_after_ms: u64::MAX }).await;
+    fixture.claim_at(&store, 1, 2, Place::Realtime { not_after_ms: u64::MAX, work_ms: 1 }).await;
     let summary = fixture.run(&store, &backend).await.unwrap();
     assert_eq!(
         outcomes(&summary),

@@ -192,7 +192,9 @@ async fn facts_are_looked_at_before_each_chunk() {
                 let (fixture, store) = &*facts;
                 match (call.n, expected) {
                     (2, Outcome::Stopped) => fixture.stop(store).await,
-                    (2, _) => fixture.claim_at(store, 0, 2, Place::Realtime { not_after_ms: 1 }).await,
+                    (2, _) => {
+                        fixture.claim_at(store, 0, 2, Place::Realtime { not_after_ms: 1, work_ms: 1 }).await
+                    }
                     _ => {}
                 }
                 embedding(&call)
