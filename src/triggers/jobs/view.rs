@@ -21,7 +21,19 @@ pub struct Beside {
     /// How it ended.
     pub end: Option<End>,
     /// What its pool offers.
-    pub offer: Option<dispatch::Pool>,
+    pub offer: Offer,
+}
+
+/// What is known of what a pool offers.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Offer {
+    /// Nobody asked: the job was accepted a moment ago.
+    #[default]
+    NotAsked,
+    /// It could not be asked, or takes no work.
+    None,
+    /// This.
+    Of(dispatch::Pool),
 }
 
 /// Renders a job.
@@ -127,10 +139,14 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
             deadline: UnixMs(job.deadline_ms),
             realtime: survey.realtime_left().unwrap_or_default(),
         };
-        reasons.push(match &beside.offer {
-            Some(offer) => dispatch::waiting_reason(&waiting, offer),
-            None => Reason::new(Code::BatchUnavailable).next("it is rescued", rescue_at(survey)),
-        });
+        match &beside.offer {
+            Offer::NotAsked => {}
+            Offer::Of(offer) => reasons.push(dispatch::waiting_reason(&waiting, offer)),
+            Offer::None => {
+                let reason = Reason::new(Code::BatchUnavailable);
+                reasons.push(reason.next("it is rescued", rescue_at(survey)));
+            }
+        }
     }
     let left = Evidence::Time(UnixMs(job.deadline_ms).since(now));
     if let Some(first) = reasons.first_mut() {
