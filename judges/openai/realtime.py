@@ -205,9 +205,10 @@ CHECKS = [
 ]
 
 
-def main():
+def judge(known, checks):
+    """Runs the checks that the command line names, or `checks`, and ends the process."""
     stack = Stack(sys.argv[1])
-    checks = [globals()[name] for name in sys.argv[2:]] or CHECKS
+    checks = [known[name] for name in sys.argv[2:]] or checks
     failed = 0
     for check in checks:
         name, began = check.__name__.replace("_", " "), time.monotonic()
@@ -222,4 +223,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    judge(globals(), CHECKS)

@@ -13,7 +13,7 @@ const BATCHES: &str = "/api/v1/batches";
 const FILES: &str = "/api/v1/files";
 
 /// A handler with a pool, whose Azure Batch does not answer.
-fn start() -> Handler {
+pub(crate) fn start_with_pool() -> Handler {
     let mut catalogue = catalogue(&[]);
     catalogue["pools"] = json!([{
         "name": "pool", "region": "local", "models": ["m"], "usd_per_node_hour": 0.5, "price_date": "2026-11-01",
@@ -113,7 +113,7 @@ async fn run(store: &Store, job: &Job, keys: &JobKeys) -> (String, String) {
 
 #[tokio::test]
 async fn a_batch_lives_from_file_to_results() {
-    let handler = start();
+    let handler = start_with_pool();
     let file = upload(&handler, &lines(200)).await;
     let metadata = json!({ "team": "a", "deadline": "2h" });
     let answer = create(&handler, &file, json!({ "metadata": metadata })).send().await.unwrap();
@@ -166,7 +166,7 @@ async fn a_batch_lives_from_file_to_results() {
 
 #[tokio::test]
 async fn cancelling_is_asked_once_and_may_be_repeated() {
-    let handler = start();
+    let handler = start_with_pool();
     let (id, _) = created(&handler, 3).await;
     let cancel = |id: &str, key| handler.post(&format!("{BATCHES}/{id}/cancel"), key, "");
     assert_eq!(json_of(cancel(&id, READER)).await.0, 403);
@@ -184,7 +184,7 @@ async fn cancelling_is_asked_once_and_may_be_repeated() {
 
 #[tokio::test]
 async fn a_request_that_is_sent_again_makes_one_batch() {
-    let handler = start();
+    let handler = start_with_pool();
     let file = upload(&handler, &lines(3)).await;
     let keyed = |more| create(&handler, &file, more).header("idempotency-key", "k");
     let (_, first) = json_of(keyed(json!({}))).await;
@@ -200,7 +200,7 @@ async fn a_request_that_is_sent_again_makes_one_batch() {
 
 #[tokio::test]
 async fn a_broken_input_is_a_failed_batch_that_names_its_lines() {
-    let handler = start();
+    let handler = start_with_pool();
     let file = upload(&handler, &format!("{}nonsense\n{}\n", lines(2), line_of("c-0"))).await;
     let (status, batch) = json_of(create(&handler, &file, json!({ "metadata": { "a": "b" } }))).await;
     assert_eq!((status, batch["status"].as_str()), (200, Some("failed")));
@@ -216,7 +216,7 @@ async fn a_broken_input_is_a_failed_batch_that_names_its_lines() {
 
 #[tokio::test]
 async fn bad_input_is_refused_by_name() {
-    let handler = start();
+    let handler = start_with_pool();
     let file = upload(&handler, &lines(1)).await;
     let unknown = upload(&handler, &lines(1).replace("\"m\"", "\"gpt-9\"")).await;
     let cases = [
@@ -247,7 +247,7 @@ async fn bad_input_is_refused_by_name() {
 
 #[tokio::test]
 async fn lists_are_paged_the_newest_first() {
-    let handler = start();
+    let handler = start_with_pool();
     let mut made = Vec::new();
     for _ in 0..5 {
         made.push(created(&handler, 1).await.0);

@@ -39,7 +39,7 @@ pub fn hash(operation: Operation, body: &[u8]) -> String {
 /// SDK marks it as a repeat.
 ///
 /// # Errors
-/// 409 where the key was used for another body; 503 where nobody can tell.
+/// 409 where the key was used for another body, or for a job that this caller cannot be told of; 503 where nobody can tell.
 pub async fn made_before(work: &Work<'_>, body_hash: &str) -> Result<Option<Response>, Failure> {
     let (app, tenant) = (work.app, &work.caller.tenant().id);
     if !app.jobs.is_open() {
@@ -49,7 +49,10 @@ pub async fn made_before(work: &Work<'_>, body_hash: &str) -> Result<Option<Resp
         let id = JobId::of_key(tenant, audit::operation(work.wanted.operation), key);
         let found = app.jobs.accepted_before(tenant, &id, body_hash).await.map_err(trouble)?;
         return match found {
-            Some(Accepted::Job(job)) => Ok(Some(accepted(work, &job).await?)),
+            Some(Accepted::Job(job)) if work.wanted.answer == Answer::LaterWelcome => {
+                Ok(Some(accepted(work, &job).await?))
+            }
+            Some(Accepted::Job(job)) => Err(comes_later(&job)),
             Some(Accepted::OtherBody) => Err(other_body()),
             None => Ok(None),
         };
@@ -191,6 +194,15 @@ fn line(operation: Operation, body: &[u8]) -> Result<String, Failure> {
 pub fn other_body() -> Failure {
     let message = "this Idempotency-Key was used for another request; send the same body or another key";
     Failure::new(Kind::Conflict, "idempotency_conflict", message).of("Idempotency-Key")
+}
+
+/// 409: the answer under this key comes later, and this caller cannot read the 202 that says so.
+fn comes_later(job: &Job) -> Failure {
+    let message = format!(
+        "this Idempotency-Key made job {}, whose answer comes later; send `Prefer: respond-async` to be told of it, or another key",
+        job.job
+    );
+    Failure::new(Kind::Conflict, "answer_comes_later", message).of("Idempotency-Key")
 }
 
 /// 500: the pool that was just chosen is not there.

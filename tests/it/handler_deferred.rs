@@ -1,0 +1,68 @@
+//! A single request whose answer comes later, over real HTTP: who is told 202, and who never is.
+
+use serde_json::Value;
+
+use crate::handler_batches::start_with_pool;
+use crate::handler_stage::*;
+
+const EMBEDDINGS: &str = "/api/v1/embeddings";
+
+/// What one request is told.
+struct Told {
+    status: u16,
+    location: Option<String>,
+    headers: reqwest::header::HeaderMap,
+    body: Value,
+}
+
+async fn ask(handler: &Handler, input: &str, headers: &[(&'static str, &str)]) -> Told {
+    let body = format!(r#"{{"model":"m","input":"{input}"}}"#);
+    let mut request = handler.post(EMBEDDINGS, KEY, body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.send().await.unwrap();
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    let location = headers.get("location").map(|at| at.to_str().unwrap().to_owned());
+    Told { status, location, headers, body: answer.json().await.unwrap_or_default() }
+}
+
+#[tokio::test]
+async fn who_can_take_a_later_answer_is_told_where_it_will_be() {
+    let handler = start_with_pool();
+    let cases: [&[(&str, &str)]; 2] = [
+        &[("switchyard-lane", "deferred")],
+        &[("switchyard-lane", "deferred"), ("prefer", "respond-async")],
+    ];
+    for headers in cases {
+        let told = ask(&handler, "x", headers).await;
+        assert_eq!(told.status, 202, "{}", told.body);
+        assert_eq!(told.location.as_deref(), told.body["links"]["job"].as_str());
+        let applied = told.headers.get("preference-applied").map(|value| value.to_str().unwrap());
+        assert_eq!(applied, (headers.len() == 2).then_some("respond-async"));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_deferred_tells_202_only_to_those_who_can_take_it() {
+    let handler = start_with_pool();
+    let key = ("idempotency-key", "k");
+    let first = ask(&handler, "x", &[key, ("switchyard-lane", "deferred")]).await;
+    assert_eq!(first.status, 202, "{}", first.body);
+    let cases: [(&str, &[(&'static str, &str)], u16, Option<&str>); 5] = [
+        ("x", &[key, ("switchyard-lane", "deferred")], 202, None),
+        ("x", &[key, ("prefer", "respond-async")], 202, None),
+        ("x", &[key], 409, Some("answer_comes_later")),
+        ("x", &[key, ("x-stainless-retry-count", "1")], 409, Some("answer_comes_later")),
+        ("y", &[key], 409, Some("idempotency_conflict")),
+    ];
+    for (input, headers, status, code) in cases {
+        let told = ask(&handler, input, headers).await;
+        assert_eq!((told.status, told.body["error"]["code"].as_str()), (status, code), "{headers:?}");
+        match status {
+            202 => assert_eq!(told.location, first.location),
+            // An SDK would try a conflict again.
+            _ => assert_eq!(told.headers["x-should-retry"], "false"),
+        }
+    }
+}
