@@ -93,7 +93,7 @@ impl Doorbell {
         let mut credential = None;
         match &storage.access {
             Access::Key { account, key } => {
-                options.per_try_policies.push(Arc::new(SharedKey::new(account, key.reveal())));
+                options.per_try_policies.push(Arc::new(SharedKey::new(account, key.reveal())?));
             }
             Access::Sas(sas) => url.set_query(Some(sas.reveal())),
             Access::Identity { client_id } => credential = Some(identity(client_id.as_deref(), http)?),
