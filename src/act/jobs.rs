@@ -19,7 +19,7 @@ pub mod rescue;
 pub mod retire;
 pub mod survey;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -54,6 +54,8 @@ struct Hands {
     /// Where a node finds the store: its root as a URL without any secret, ending in `/`.
     store_url: String,
     kept: Kept,
+    /// Realtime tries that this process runs now. As many as it has invocations under way.
+    rescuing: Mutex<HashSet<String>>,
     last_retired_ms: AtomicU64,
 }
 
@@ -103,6 +105,7 @@ impl Jobs {
             doorbell,
             store_url,
             kept: Kept::default(),
+            rescuing: Mutex::default(),
             last_retired_ms: AtomicU64::new(0),
         }))
     }

@@ -54,7 +54,8 @@ pub trait Ask: Sync {
 }
 
 impl Jobs {
-    /// Claims and runs try `k` of a shard. The same ticket again runs the same try again.
+    /// Claims and runs try `k` of a shard. The same ticket again runs the same try again, unless this
+    /// process runs it already: several looks at once ring for the same rescue.
     ///
     /// # Errors
     /// [`Trouble`]; the sweep rings again.
@@ -65,10 +66,13 @@ impl Jobs {
         (shard, k): (u32, u32),
         ask: &impl Ask,
     ) -> Result<Rescued, Trouble> {
+        let keys = JobKeys::new(tenant, id);
+        let Some(_under_way) = UnderWay::begin(self, keys.try_(shard, k)) else {
+            return Ok(Rescued::NotDue);
+        };
         let Some(survey) = self.survey(tenant, id, &Pass::of(world)).await? else {
             return Ok(Rescued::NotDue);
         };
-        let keys = JobKeys::new(tenant, id);
         let Some(not_after) = self.claim_rescue(world, &survey, &keys, (shard, k)).await? else {
             return Ok(Rescued::NotDue);
         };
@@ -162,6 +166,26 @@ impl Jobs {
         let runs: Vec<_> = lines.numbered(range).map(|(n, text)| run_line(job, n, text, ask)).collect();
         let results: Vec<Option<String>> = stream::iter(runs).buffered(ask.at_once().max(1)).collect().await;
         Ok(results.into_iter().collect())
+    }
+}
+
+/// A try that this process runs, for as long as this lives.
+struct UnderWay<'a> {
+    jobs: &'a Jobs,
+    at: String,
+}
+
+impl UnderWay<'_> {
+    /// None where this process runs the try already.
+    fn begin(jobs: &Jobs, at: String) -> Option<UnderWay<'_>> {
+        let is_first = jobs.0.rescuing.lock().expect("no holder of this lock panics").insert(at.clone());
+        is_first.then(|| UnderWay { jobs, at })
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.jobs.0.rescuing.lock().expect("no holder of this lock panics").remove(&self.at);
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use facts::key::JobKeys;
-use facts::{Job, Store};
+use facts::{Job, JobId, Store};
 use handler::act::jobs::look::World;
 use handler::act::jobs::rescue::{Answer, Ask, Rescued};
+use handler::app::App;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -63,4 +64,66 @@ async fn a_rescue_leaves_to_others_what_they_have_done_or_taken_over() {
     assert_eq!(rescue_beside(chunk).await, (Rescued::Done, 1, [true, true]), "a chunk that is there");
     assert_eq!(rescue_beside(newer).await, (Rescued::Broke, 1, [true, false]), "a newer try");
     assert_eq!(rescue_beside(stop).await, (Rescued::Broke, 1, [true, false]), "a job that stops");
+}
+
+/// While it answers its first line, the same ticket comes to these processes too.
+struct Doubled<'a> {
+    lane: Lane,
+    job: &'a JobId,
+    to: [&'a App; 3],
+    /// What each came to, and how many lines it asked for.
+    came_to: std::sync::Mutex<Vec<(Rescued, usize)>>,
+}
+
+impl Ask for Doubled<'_> {
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    async fn ask(&self, job: &Job, body: &RawValue) -> Option<Answer> {
+        if self.lane.asked.load(Ordering::Relaxed) == 0 {
+            for app in self.to {
+                let came_to = rescue_first(app, self.job, &self.lane.store).await;
+                self.came_to.lock().unwrap().push(came_to);
+            }
+        }
+        self.lane.ask(job, body).await
+    }
+}
+
+fn lane(store: &Store) -> Lane {
+    Lane { store: store.clone(), beside: ("nothing".to_owned(), String::new()), asked: AtomicUsize::new(0) }
+}
+
+async fn rescue_first(app: &App, job: &JobId, store: &Store) -> (Rescued, usize) {
+    let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
+    let world = World { catalogue: &catalogue, knobs: &knobs };
+    let lane = lane(store);
+    let rescued = app.jobs.rescue(world, (TENANT, job), (0, 1), &lane).await.unwrap();
+    (rescued, lane.asked.into_inner())
+}
+
+/// Several looks at once ring for the same rescue. Each of them used to run it: a promoted job cost a
+/// multiple in the realtime lane.
+#[tokio::test]
+async fn a_ticket_that_comes_again_while_its_rescue_runs_computes_nothing() {
+    let rig = Rig::start(1.0).await;
+    let job = rig.job(LONG).await;
+    rig.store.create(&JobKeys::new(TENANT, &job.job).promote(), "").await.unwrap();
+    let (app, other) = (rig.process().await, rig.process().await);
+    let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
+    let world = World { catalogue: &catalogue, knobs: &knobs };
+    let doubled = Doubled {
+        lane: lane(&rig.store),
+        job: &job.job,
+        to: [&app, &app, &other],
+        came_to: Vec::new().into(),
+    };
+    let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &doubled).await.unwrap();
+    let came_to = doubled.came_to.into_inner().unwrap();
+    assert_eq!(came_to[..2], [(Rescued::NotDue, 0); 2], "in the process that runs it");
+    assert_eq!(came_to[2], (Rescued::Done, 2), "in another one: that may have been killed");
+    // The chunk that it had begun with, and no more: the other process has done the rest.
+    assert_eq!((rescued, doubled.lane.asked.into_inner()), (Rescued::Done, 1));
+    assert_eq!(rescue_first(&app, &job.job, &rig.store).await, (Rescued::NotDue, 0), "nothing is left");
 }

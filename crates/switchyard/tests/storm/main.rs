@@ -13,6 +13,7 @@
 //! chunks since the last one. The seed is printed; SWITCHYARD_STORM_SEED gives another.
 #![cfg(target_os = "linux")]
 #![expect(clippy::disallowed_methods, reason = "starts the program under test, and is told its seed")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a failure is replayed from what is printed")]
 
 mod check;
 mod client;

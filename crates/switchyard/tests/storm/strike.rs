@@ -131,7 +131,9 @@ impl Storm {
 
 impl fmt::Display for Storm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} kills (", self.kills.values().sum::<u32>())?;
+        // A host is ended by killing its handlers, which are counted.
+        let hosts = self.kills.get(&Kind::Host).copied().unwrap_or_default();
+        write!(f, "{} kills (", self.kills.values().sum::<u32>() - hosts)?;
         for (n, (kind, count)) in self.kills.iter().enumerate() {
             let comma = if n == 0 { "" } else { ", " };
             write!(f, "{comma}{kind:?} {count}")?;
