@@ -30,10 +30,8 @@ async fn ask(handler: &Handler, input: &str, headers: &[(&'static str, &str)]) -
 #[tokio::test]
 async fn who_can_take_a_later_answer_is_told_where_it_will_be() {
     let handler = start_with_pool();
-    let cases: [&[(&str, &str)]; 2] = [
-        &[("switchyard-lane", "deferred")],
-        &[("switchyard-lane", "deferred"), ("prefer", "respond-async")],
-    ];
+    let cases: [&[(&str, &str)]; 2] =
+        [&[("switchyard-lane", "deferred")], &[("switchyard-lane", "deferred"), ("prefer", "respond-async")]];
     for headers in cases {
         let told = ask(&handler, "x", headers).await;
         assert_eq!(told.status, 202, "{}", told.body);
