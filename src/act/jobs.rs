@@ -39,6 +39,9 @@ const KEPT_MAX: usize = 4_096;
 /// More than the chunks of the largest job, which has a line in each; 150 bytes apiece.
 const SUMMARIES_MAX: usize = 65_536;
 
+/// Where operators may listen for dead letters.
+const DEAD_LETTER_QUEUE: &str = "batch-inference-dlq";
+
 /// The deferred lane's hands. Copies share everything.
 #[derive(Clone)]
 pub struct Jobs(Arc<Hands>);
@@ -248,6 +251,14 @@ impl Jobs {
     /// [`Trouble`].
     pub async fn end_of(&self, keys: &JobKeys) -> Result<Option<End>, Trouble> {
         self.fact(&keys.end()).await
+    }
+
+    /// Tells whoever listens to the queue of dead letters; the store has it whether they hear or not.
+    pub async fn tell_dead_letter(&self, letter: &str) {
+        let Some(doorbell) = &self.0.doorbell else { return };
+        if let Err(error) = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await {
+            tracing::warn!(%error, "a dead letter is in the store but not in its queue");
+        }
     }
 
     /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway.

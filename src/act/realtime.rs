@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clock::Clock;
-use facts::Job;
+use facts::{Job, line};
 use http_body_util::{BodyExt as _, Limited};
 use policy::Knobs;
 use policy::request::Operation;
@@ -61,6 +61,7 @@ impl Ask for Realtime<'_> {
             headers.insert("traceparent", trace);
         }
         let id = HeaderValue::try_from(job.job.as_str()).ok()?;
+        let body = Bytes::from(line::with_model(body, &job.model));
         for backend in self.catalogue.backends.iter().filter(serves) {
             let Some(under_way) = self.metrics.backend(&backend.name).begin(self.now()) else { continue };
             let tried = Try {
@@ -69,7 +70,7 @@ impl Ask for Realtime<'_> {
                 model: &job.model,
                 headers: &headers,
                 id: &id,
-                body: Bytes::copy_from_slice(body.get().as_bytes()),
+                body: body.clone(),
                 within: LINE_WITHIN,
                 span: &Span::default(),
             };

@@ -24,8 +24,12 @@ pub async fn keep(app: &App, envelope: &Envelope, reason: &'static str) -> Resul
         Failure::invalid("ticket", "invalid_envelope", "the envelope has no value `ticket`")
     })?;
     let kept = act::keep::dead_letter(&app.store, app.now(), reason, &text).await;
-    let key =
+    let kept =
         kept.map_err(|error| Failure::new(Kind::Bug, "not_kept", format!("dead letter not kept: {error}")))?;
+    if kept.is_new {
+        app.jobs.tell_dead_letter(&kept.letter).await;
+    }
+    let key = kept.key;
     tracing::warn!(reason, key, "dead letter kept");
     Ok(Done { logs: vec![format!("kept as {key}: {reason}")] })
 }

@@ -25,7 +25,7 @@ use crate::auth;
 use crate::catalogue::Catalogue;
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::http::{self, Method, Request, Response};
-use view::Beside;
+use view::{Beside, Offer};
 
 /// Jobs of one page where the request does not say.
 const PAGE: usize = 20;
@@ -90,11 +90,12 @@ impl Desk<'_> {
         let mut beside = Beside {
             stop: if survey.state.stopped { jobs.stop_of(&keys).await.map_err(trouble)? } else { None },
             end: if survey.state.ended { jobs.end_of(&keys).await.map_err(trouble)? } else { None },
-            offer: None,
+            offer: Offer::NotAsked,
         };
         if survey.waiting().next().is_some() {
             // Not knowing the pool must not hide the job.
-            beside.offer = jobs.offer_of(self.world(), &survey.job.pool).await.unwrap_or(None);
+            let offer = jobs.offer_of(self.world(), &survey.job.pool).await.unwrap_or(None);
+            beside.offer = offer.map_or(Offer::None, Offer::Of);
         }
         Ok(view::view(survey, &beside, self.app.now()))
     }

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use utoipa::OpenApi;
+use wire::jobs::{JobList, JobView};
 use wire::openai::{
     Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList,
     FileObject, FileUpload, Model, ModelList,
@@ -30,6 +31,13 @@ use crate::http::{self, Response};
         paths::batches,
         paths::batch,
         paths::cancel_batch,
+        paths::jobs,
+        paths::job,
+        paths::job_result,
+        paths::job_logs,
+        paths::cancel_job,
+        paths::promote_job,
+        paths::delete_job,
         paths::explain,
         paths::status,
         paths::replicas,
@@ -47,6 +55,8 @@ use crate::http::{self, Response};
         FileList,
         FileObject,
         FileUpload,
+        JobList,
+        JobView,
         Model,
         ModelList,
         Health
@@ -67,7 +77,7 @@ pub fn answer() -> Response {
 mod paths {
     use super::{
         Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted,
-        FileList, FileObject, FileUpload, Health, Model, ModelList,
+        FileList, FileObject, FileUpload, Health, JobList, JobView, Model, ModelList,
     };
 
     #[utoipa::path(post, path = "/api/v1/embeddings", request_body = EmbeddingsRequest,
@@ -79,6 +89,7 @@ mod paths {
         ),
         responses(
             (status = 200, body = EmbeddingsResponse),
+            (status = 202, body = JobView, description = "only with Prefer: respond-async or Switchyard-Lane: deferred"),
             (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
             (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody),
             (status = 429, body = ErrorBody), (status = 502, body = ErrorBody), (status = 503, body = ErrorBody),
@@ -164,6 +175,45 @@ mod paths {
         responses((status = 200, body = Batch), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
             (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
     fn cancel_batch() {}
+
+    #[utoipa::path(get, path = "/api/jobs",
+        params(
+            ("limit" = Option<u32>, Query, description = "from 1 to 100"),
+            ("after" = Option<String>, Query, description = "id of the job that the page follows"),
+        ),
+        responses((status = 200, body = JobList), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)))]
+    fn jobs() {}
+
+    #[utoipa::path(get, path = "/api/jobs/{id}", params(("id" = String, Path)),
+        responses((status = 200, body = JobView, description = "with the reason for waiting"),
+            (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    fn job() {}
+
+    #[utoipa::path(get, path = "/api/jobs/{id}/result", params(("id" = String, Path)),
+        responses((status = 200, body = Object, description = "the answer of one request; lines of many"),
+            (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+            (status = 409, body = ErrorBody, description = "not done yet"), (status = 410, body = ErrorBody)))]
+    fn job_result() {}
+
+    #[utoipa::path(get, path = "/api/jobs/{id}/logs", params(("id" = String, Path)),
+        responses((status = 200, body = String, content_type = "text/plain"),
+            (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    fn job_logs() {}
+
+    #[utoipa::path(post, path = "/api/jobs/{id}/cancel", params(("id" = String, Path)),
+        responses((status = 200, body = JobView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+            (status = 404, body = ErrorBody)))]
+    fn cancel_job() {}
+
+    #[utoipa::path(post, path = "/api/jobs/{id}/promote", params(("id" = String, Path)),
+        responses((status = 200, body = JobView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+            (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
+    fn promote_job() {}
+
+    #[utoipa::path(delete, path = "/api/jobs/{id}", params(("id" = String, Path)),
+        responses((status = 200, body = Object), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+            (status = 409, body = ErrorBody, description = "not ended yet")))]
+    fn delete_job() {}
 
     #[utoipa::path(post, path = "/api/explain", request_body(content = Object,
         description = "the request itself, with its own headers; or `{operation, body, headers}`"),

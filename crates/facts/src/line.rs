@@ -89,6 +89,22 @@ fn render(line: &OutLine<'_>) -> String {
     text
 }
 
+/// A request's body that names this model, whatever alias the client wrote; a body without a model, or
+/// one that is no object, stays as it is.
+pub fn with_model(body: &RawValue, model: &str) -> String {
+    #[derive(Deserialize)]
+    struct Asked<'a> {
+        #[serde(borrow)]
+        model: &'a RawValue,
+    }
+    let text = body.get();
+    let Ok(Asked { model: found }) = serde_json::from_str::<Asked<'_>>(text) else { return text.to_owned() };
+    // The borrowed value lies inside the text: that is where the other name goes.
+    let at = found.get().as_ptr() as usize - text.as_ptr() as usize;
+    let name = serde_json::to_string(model).expect("text serializes");
+    format!("{}{name}{}", &text[..at], &text[at + found.get().len()..])
+}
+
 /// Cuts text into its lines: at LF only, without a trailing CR; empty lines do not count. The last
 /// line need not end in LF. A byte order mark is the caller's to take off.
 pub fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -112,6 +128,20 @@ mod tests {
     fn lines_are_cut_at_line_feeds_only() {
         let lines: Vec<&[u8]> = split("a\r\nb\u{2028}c\n\n\rd".as_bytes()).collect();
         assert_eq!(lines, ["a".as_bytes(), "b\u{2028}c".as_bytes(), b"\rd"]);
+    }
+
+    #[test]
+    fn a_body_names_the_model_that_is_meant() {
+        let cases = [
+            (r#"{"model":"alias","input":"model"}"#, r#"{"model":"minilm","input":"model"}"#),
+            (r#"{"input":"x", "model" : "a\"b" }"#, r#"{"input":"x", "model" : "minilm" }"#),
+            (r#"{"input":"x"}"#, r#"{"input":"x"}"#),
+            ("[]", "[]"),
+        ];
+        for (given, expected) in cases {
+            let given = RawValue::from_string(given.to_owned()).unwrap();
+            assert_eq!(with_model(&given, "minilm"), expected);
+        }
     }
 
     #[test]

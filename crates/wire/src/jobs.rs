@@ -101,6 +101,9 @@ pub struct Cost {
 pub struct ReasonView {
     /// From the closed list of reasons.
     pub code: String,
+    /// Since when it holds, where that is known.
+    #[serde(default)]
+    pub since: Option<String>,
     /// Numbers that were looked at, by name, with their units.
     pub evidence: BTreeMap<String, String>,
     /// What happens by itself.
@@ -109,6 +112,9 @@ pub struct ReasonView {
     pub next_at: Option<String>,
     /// What one can do.
     pub remedy: Option<String>,
+    /// What that costs, where it is known.
+    #[serde(default)]
+    pub remedy_usd: Option<f64>,
 }
 
 /// Where to ask further.

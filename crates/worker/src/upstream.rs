@@ -1,6 +1,7 @@
 //! Items answered by an OpenAI-compatible server: bounded in number, size and time. What may pass is
 //! tried again; a refusal that names the item is its answer.
 
+use facts::line;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -145,11 +146,15 @@ impl Upstream {
     }
 
     async fn attempt(&self, request: &Request<'_>) -> Result<Answer, Miss> {
+        let body = match request.model {
+            Some(model) => line::with_model(request.body, model),
+            None => request.body.get().to_owned(),
+        };
         let mut call = self
             .client
             .post(format!("{}{}", self.base, request.url))
             .header(CONTENT_TYPE, "application/json")
-            .body(request.body.get().to_owned());
+            .body(body);
         if let Some(key) = &self.key {
             call = call.bearer_auth(key);
         }

@@ -13,6 +13,7 @@ use policy::shards::{self, Cut};
 use policy::snapshot::Speed;
 use policy::units::{MicroUsd, Tokens, UnixMs};
 
+use super::finish::trace_id;
 use super::{Jobs, Trouble, text};
 
 /// A job to be.
@@ -118,6 +119,8 @@ impl Jobs {
         }
         store.create(&ready_marker(&job), "").await?;
         store.create(&key::index(&job.tenant, job.created_ms, &job.job), "").await?;
+        let (trace_id, shards) = (trace_id(&job), job.shards.len());
+        tracing::info!(job = %job.job, tenant = job.tenant, trace_id, shards, "job accepted");
         self.ring(&job.tenant, &job.job, None).await;
         Ok(Accepted::Job(Arc::new(job)))
     }

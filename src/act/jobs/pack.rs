@@ -17,6 +17,7 @@ use policy::units::UnixMs;
 
 use super::accept::ready_marker;
 use super::batch_job;
+use super::finish::trace_id;
 use super::look::{World, is_for_pool};
 use super::survey::{Pass, Survey};
 use super::{Jobs, Trouble, text};
@@ -249,7 +250,12 @@ impl Jobs {
             at_ms: self.now().0,
         };
         let key = JobKeys::new(&member.tenant, &member.job).try_(member.shard, member.k);
-        Ok(self.store().claim(&key, text(&tried)).await? == Claim::Won)
+        let is_won = self.store().claim(&key, text(&tried)).await? == Claim::Won;
+        if is_won && let Some(job) = self.job(&member.tenant, &member.job).await? {
+            let Member { shard, k, .. } = *member;
+            tracing::info!(job = %member.job, trace_id = trace_id(&job), shard, k, pack, "a shard is sent");
+        }
+        Ok(is_won)
     }
 
     /// Adds the tasks of packs. One that fails is added again by the next sweep.
@@ -262,6 +268,7 @@ impl Jobs {
             match outcome {
                 Ok(Added::Added | Added::Existed) => {
                     added += 1;
+                    tracing::info!(batch_job, task = task.id, "a task was added");
                     continue;
                 }
                 Err(AddError::JobNotActive { code }) => {

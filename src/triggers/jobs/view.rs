@@ -7,7 +7,7 @@ use facts::job::{End, Kind, Status, Stop};
 use policy::dispatch;
 use policy::reason::{Code, Evidence, Reason};
 use policy::rescue::At;
-use policy::units::{Millis, UnixMs};
+use policy::units::{MicroUsd, Millis, UnixMs};
 use wire::jobs::{Cost, Eta, Items, JobView, Links, ReasonView, Shards};
 
 use crate::act::jobs::finish::trace_id;
@@ -21,7 +21,19 @@ pub struct Beside {
     /// How it ended.
     pub end: Option<End>,
     /// What its pool offers.
-    pub offer: Option<dispatch::Pool>,
+    pub offer: Offer,
+}
+
+/// What is known of what a pool offers.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Offer {
+    /// Nobody asked: the job was accepted a moment ago.
+    #[default]
+    NotAsked,
+    /// It could not be asked, or takes no work.
+    None,
+    /// This.
+    Of(dispatch::Pool),
 }
 
 /// Renders a job.
@@ -127,14 +139,27 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
             deadline: UnixMs(job.deadline_ms),
             realtime: survey.realtime_left().unwrap_or_default(),
         };
-        reasons.push(match &beside.offer {
-            Some(offer) => dispatch::waiting_reason(&waiting, offer),
-            None => Reason::new(Code::BatchUnavailable).next("it is rescued", rescue_at(survey)),
-        });
+        match &beside.offer {
+            Offer::NotAsked => {}
+            Offer::Of(offer) => reasons.push(dispatch::waiting_reason(&waiting, offer)),
+            Offer::None => {
+                let reason = Reason::new(Code::BatchUnavailable);
+                reasons.push(reason.next("it is rescued", rescue_at(survey)));
+            }
+        }
     }
     let left = Evidence::Time(UnixMs(job.deadline_ms).since(now));
     if let Some(first) = reasons.first_mut() {
         first.evidence.push(("until_deadline", left));
+    }
+    for reason in &mut reasons {
+        if matches!(reason.code, Code::WaitingForRoom | Code::WaitingForCompany) {
+            reason.since = Some(UnixMs(job.created_ms));
+        }
+        // Whatever waits can be promoted; that is the remedy with a price.
+        if let Some(remedy) = &mut reason.remedy {
+            remedy.cost = promotion_cost(survey);
+        }
     }
     reasons
 }
@@ -143,6 +168,13 @@ impl Beside {
     fn is_stopped(&self) -> bool {
         self.end.as_ref().is_some_and(|end| end.status != Status::Completed)
     }
+}
+
+/// What is left of the job, all in the realtime lane.
+fn promotion_cost(survey: &Survey) -> Option<MicroUsd> {
+    let whole = MicroUsd(survey.job.estimate.realtime_cost_micro_usd?);
+    let all = survey.job.shards.iter().fold(0_u64, |sum, shard| sum.saturating_add(shard.work_ms));
+    Some(whole.scaled(survey.state.work_left_ms(&survey.job), all.max(1)))
 }
 
 fn rescue_at(survey: &Survey) -> Option<UnixMs> {
@@ -177,10 +209,12 @@ fn reason_view(reason: &Reason) -> ReasonView {
         reason.evidence.iter().map(|(name, value)| ((*name).to_owned(), shown(value))).collect();
     ReasonView {
         code: reason.code.as_str().to_owned(),
+        since: reason.since.map(instant),
         evidence,
         next: reason.next.as_ref().map(|next| next.what.to_owned()),
         next_at: reason.next.as_ref().and_then(|next| next.at).map(instant),
         remedy: reason.remedy.as_ref().map(|remedy| remedy.what.to_owned()),
+        remedy_usd: reason.remedy.as_ref().and_then(|remedy| remedy.cost).map(|cost| cost.usd()),
     }
 }
 

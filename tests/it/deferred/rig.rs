@@ -207,6 +207,13 @@ impl Rig {
         delivered
     }
 
+    /// What lies in the queue of dead letters, at most 32 of it.
+    pub async fn dead_letters(&self) -> Vec<String> {
+        let queue = Account::parse(&self.bell.connection_string()).unwrap().queue("batch-inference-dlq");
+        let messages = queue.get(32, Duration::from_secs(600)).await.unwrap();
+        messages.into_iter().map(|message| message.text).collect()
+    }
+
     /// Empties the queue by hand.
     pub async fn lose_tickets(&self) {
         self.queue.clear().await.unwrap();

@@ -108,6 +108,11 @@ async fn what_is_forged_changes_nothing() {
     }
     let kept = rig.store.list(key::DEAD).await.unwrap();
     assert_eq!(kept.len(), nonsense.len(), "each is kept once: {kept:?}");
+    let told = rig.dead_letters().await;
+    assert_eq!(told.len(), nonsense.len(), "and told once");
+    let reasons: Vec<serde_json::Value> =
+        told.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    assert!(reasons.iter().all(|letter| letter["reason"].is_string() && letter["body"].is_string()));
     assert_eq!(facts_of(&rig, &job).await, before);
     let foreign = rig.keys().await.into_iter().filter(|key| key.contains("reader")).collect::<Vec<_>>();
     assert!(foreign.is_empty(), "{foreign:?}");
