@@ -15,7 +15,9 @@ struct Told {
     body: Value,
 }
 
-async fn ask(handler: &Handler, input: &str, headers: &[(&'static str, &str)]) -> Told {
+type Headers<'a> = &'a [(&'static str, &'static str)];
+
+async fn ask(handler: &Handler, input: &str, headers: Headers<'_>) -> Told {
     let body = format!(r#"{{"model":"m","input":"{input}"}}"#);
     let mut request = handler.post(EMBEDDINGS, KEY, body);
     for (name, value) in headers {
@@ -47,7 +49,7 @@ async fn a_key_that_was_deferred_tells_202_only_to_those_who_can_take_it() {
     let key = ("idempotency-key", "k");
     let first = ask(&handler, "x", &[key, ("switchyard-lane", "deferred")]).await;
     assert_eq!(first.status, 202, "{}", first.body);
-    let cases: [(&str, &[(&'static str, &str)], u16, Option<&str>); 5] = [
+    let cases: [(&str, Headers<'_>, u16, Option<&str>); 5] = [
         ("x", &[key, ("switchyard-lane", "deferred")], 202, None),
         ("x", &[key, ("prefer", "respond-async")], 202, None),
         ("x", &[key], 409, Some("answer_comes_later")),

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use facts::store::{Claim, OBJECT_BYTES_MAX};
 use facts::{Put, Store, StoreError, id};
+use futures_util::{StreamExt as _, stream};
 
 /// Runs `check` on every kind of store, each under a prefix of its own.
 async fn on_every_store(check: impl AsyncFn(Store, String)) {
@@ -54,6 +55,39 @@ async fn what_could_not_be_read_is_not_written() {
         assert!(matches!(store.overwrite(&key, larger).await, Err(StoreError::TooLarge(_))));
         assert_eq!(store.create(&key, largest.clone()).await.unwrap(), Put::Created);
         assert_eq!(store.get(&key).await.unwrap().content, largest);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn markers_are_objects_without_content() {
+    on_every_store(async |store, at| {
+        let key = format!("{at}due/0000000000/tenant.job");
+        assert_eq!(store.create(&key, "").await.unwrap(), Put::Created);
+        assert_eq!(store.create(&key, "").await.unwrap(), Put::Existed);
+        assert_eq!(store.get(&key).await.unwrap().content, "");
+        assert_eq!(store.get_range(&key, 0..0).await.unwrap(), "");
+        let found = store.list(&format!("{at}due/")).await.unwrap();
+        assert_eq!(found.iter().map(|found| (&found.key, found.size)).collect::<Vec<_>>(), [(&key, 0)]);
+        store.delete(&key).await.unwrap();
+        assert_eq!(store.list(&format!("{at}due/")).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listing_is_read_to_its_last_page() {
+    on_every_store(async |store, at| {
+        // The service's pages hold 5,000; on a folder so many files would only take long.
+        let count = if at.starts_with("contract/") { 5_003 } else { 503 };
+        let keys: Vec<String> = (0..count).map(|n| format!("{at}p/{n:05}")).collect();
+        stream::iter(&keys)
+            .for_each_concurrent(32, async |key| {
+                assert_eq!(store.create(key, "x").await.unwrap(), Put::Created)
+            })
+            .await;
+        let found = store.list(&format!("{at}p/")).await.unwrap();
+        assert!(found.iter().map(|found| &found.key).eq(&keys), "{} of {count}", found.len());
     })
     .await;
 }
