@@ -132,13 +132,11 @@ impl Storm {
 impl fmt::Display for Storm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A host is ended by killing its handlers, which are counted.
+        let kills = || self.kills.iter().filter(|(kind, _)| **kind != Kind::Host);
+        let kinds: Vec<String> = kills().map(|(kind, count)| format!("{kind:?} {count}")).collect();
         let hosts = self.kills.get(&Kind::Host).copied().unwrap_or_default();
-        write!(f, "{} kills (", self.kills.values().sum::<u32>() - hosts)?;
-        for (n, (kind, count)) in self.kills.iter().enumerate() {
-            let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{kind:?} {count}")?;
-        }
-        f.write_str(")")
+        let sum: u32 = kills().map(|(_, count)| count).sum();
+        write!(f, "{sum} kills ({}), {hosts} hosts ended by them", kinds.join(", "))
     }
 }
 
