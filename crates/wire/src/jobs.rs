@@ -49,7 +49,7 @@ pub struct JobView {
 pub struct Items {
     /// All of them.
     pub total: u64,
-    /// Whose outcome is written.
+    /// With an outcome of their own: a result or an error.
     pub done: u64,
     /// With an error of their own; known once the job has ended.
     pub failed: u64,

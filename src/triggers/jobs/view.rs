@@ -59,7 +59,8 @@ pub fn view(survey: &Survey, beside: &Beside, now: UnixMs) -> JobView {
         finished: end.map(|end| instant(UnixMs(end.finished_ms))),
         items: Items {
             total: job.lines(),
-            done: state.lines_done(job),
+            // A line that was filled because the job stopped is no outcome of its item.
+            done: state.lines_done(job).saturating_sub(counts.unfinished),
             failed: counts.failed,
             unfinished: counts.unfinished,
         },
