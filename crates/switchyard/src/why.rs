@@ -182,6 +182,9 @@ fn explain(reason: &ReasonView, now_ms: u64) -> Vec<String> {
     let meaning = MEANINGS.iter().find(|(code, _)| *code == reason.code).map(|(_, meaning)| *meaning);
     let meaning = meaning.map(|meaning| format!(": {meaning}")).unwrap_or_default();
     let mut lines = vec![format!("  {}{meaning}", reason.code)];
+    if let Some(since) = &reason.since {
+        lines.push(format!("    since {}", at(since, now_ms)));
+    }
     if !reason.evidence.is_empty() {
         let evidence = reason.evidence.iter().map(|(name, value)| {
             // Instants among the numbers, as `asked` and `since`, are easier read from now.
