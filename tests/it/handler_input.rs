@@ -101,7 +101,7 @@ fn cases() -> Vec<Case> {
             "deadline_passed",
             "Switchyard-Deadline",
         ),
-        with(&[("switchyard-deadline", "1ms")], 422, "deadline_infeasible", "Switchyard-Deadline"),
+        with(&[("switchyard-deadline", "90ms")], 422, "deadline_infeasible", "Switchyard-Deadline"),
     ]
 }
 
