@@ -30,6 +30,7 @@ use facts::{Job, JobId, Store, StoreError};
 use policy::units::UnixMs;
 use wire::ticket::Ticket;
 
+use crate::act::fact::{self, FactError};
 use crate::azure::batch;
 use crate::azure::queue::Doorbell;
 
@@ -87,6 +88,15 @@ pub enum Trouble {
     /// Azure Batch failed.
     #[error(transparent)]
     Batch(#[from] batch::CallError),
+}
+
+impl From<FactError> for Trouble {
+    fn from(error: FactError) -> Trouble {
+        match error {
+            FactError::Store(error) => Trouble::Store(error),
+            FactError::Unreadable(key, error) => Trouble::Unreadable { key, what: error.to_string() },
+        }
+    }
 }
 
 impl Jobs {
@@ -231,13 +241,7 @@ impl Jobs {
 
     /// A fact; none where there is none.
     async fn fact<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Trouble> {
-        let object = match self.0.store.get(key).await {
-            Ok(object) => object,
-            Err(StoreError::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let read = serde_json::from_slice(&object.content);
-        read.map(Some).map_err(|error| Trouble::Unreadable { key: key.to_owned(), what: error.to_string() })
+        Ok(fact::read(&self.0.store, key).await?)
     }
 
     /// Why a job was asked to stop; none: it was not.
