@@ -47,6 +47,10 @@ pub enum Command {
     Promote(One),
     /// Stop a job; what is done by then is kept.
     Cancel(One),
+    /// Print where the running stack is, as settings for a shell: `. <(switchyard env)`.
+    ///
+    /// The OpenAI SDKs and `az batch` read them.
+    Env(Env),
     /// Fetch the model, check its digests and print its folder.
     ///
     /// SWITCHYARD_MODEL_DIR names a folder that is used instead.
@@ -63,7 +67,7 @@ impl Command {
             | Command::Why(Why { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
-            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Model => false,
+            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
         }
     }
 
@@ -218,6 +222,14 @@ pub struct One {
     /// Print the job as one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `switchyard env`
+#[derive(Debug, Args)]
+pub struct Env {
+    /// State folder of the stack, if it was started with one.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
 }
 
 /// `switchyard submit`
