@@ -1,0 +1,3 @@
+//! Mistakes and their places.
+
+use super::*;
