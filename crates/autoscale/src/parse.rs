@@ -200,6 +200,3 @@ fn constant(name: &str) -> Option<(ExprKind, Type)> {
     let unit = || crate::time::Unit::named(name).map(|unit| (ExprKind::Unit(unit), Type::TimeInterval));
     option.or_else(unit)
 }
-
-#[cfg(test)]
-mod tests;

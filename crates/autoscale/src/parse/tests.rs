@@ -1,3 +1,0 @@
-//! Mistakes and their places.
-
-use super::*;
