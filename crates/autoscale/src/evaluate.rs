@@ -19,6 +19,9 @@ use crate::{Error, Metric, Results, Timestamp, Value, World};
 /// hundred times stops here.
 pub const VECTOR_MAX: usize = 65_536;
 
+/// Numbers that a trace keeps at most; what is seen after them is left out.
+pub const SEEN_MAX: usize = 10_000;
+
 /// What an evaluation gave. With an error the service does not resize, and still shows results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
@@ -51,29 +54,31 @@ pub struct Step<'a> {
     pub statement: &'a Statement,
     /// The value that it assigned; `None` where it failed or stopped.
     pub value: Option<Value>,
+    /// What its variables, samples and calls were worth, in the order of evaluation. A branch that
+    /// was not needed is missing. Bounded by [`SEEN_MAX`].
+    pub seen: Vec<(&'a Expr, Value)>,
 }
 
 impl Formula {
     /// Runs the formula. Never panics.
     pub fn evaluate(&self, world: &World<'_>) -> Evaluation {
-        self.trace(world).0
+        let mut run = Run { world: *world, results: Results::new(world), random: world.seed, seen: None };
+        let ended = self.statements().iter().find_map(|statement| run.statement(statement).err());
+        run.end(ended)
     }
 
     /// Runs the formula and tells what each statement did, up to the one that failed or stopped.
     pub fn trace(&self, world: &World<'_>) -> (Evaluation, Vec<Step<'_>>) {
-        let mut run = Run { world: *world, results: Results::new(world), random: world.seed };
+        let seen = Some(Seen { room: SEEN_MAX, values: Vec::new() });
+        let mut run = Run { world: *world, results: Results::new(world), random: world.seed, seen };
         let mut steps = Vec::new();
-        for statement in self.statements() {
+        let ended = self.statements().iter().find_map(|statement| {
             let done = run.statement(statement);
-            let value = done.as_ref().ok().cloned();
-            steps.push(Step { statement, value });
-            match done {
-                Ok(_) => {}
-                Err(Ended::Stopped) => break,
-                Err(Ended::Failed(error)) => return (Evaluation::failed(run.results, *error), steps),
-            }
-        }
-        (Evaluation { results: run.results, error: None }, steps)
+            let seen = run.seen.as_mut().map(|seen| std::mem::take(&mut seen.values)).unwrap_or_default();
+            steps.push(Step { statement, value: done.as_ref().ok().cloned(), seen });
+            done.err()
+        });
+        (run.end(ended), steps)
     }
 }
 
@@ -87,14 +92,40 @@ fn fail<T>(at: Position, message: impl AsRef<str>) -> Result<T, Ended> {
     Err(Ended::Failed(Box::new(RunError::evaluation(at, message.as_ref()))))
 }
 
-struct Run<'a> {
-    world: World<'a>,
+struct Run<'w, 'f> {
+    world: World<'w>,
     results: Results,
     random: u64,
+    seen: Option<Seen<'f>>,
 }
 
-impl Run<'_> {
-    fn statement(&mut self, statement: &Statement) -> Result<Value, Ended> {
+/// The values that a trace keeps of the statement at hand.
+struct Seen<'f> {
+    room: usize,
+    values: Vec<(&'f Expr, Value)>,
+}
+
+impl<'f> Seen<'f> {
+    fn note(&mut self, expr: &'f Expr, value: &Value) {
+        use ExprKind::{Call, Latest, Member, Read, Sample};
+        let tells = matches!(expr.kind, Call(..) | Latest(_) | Member(..) | Read(_) | Sample { .. });
+        let size = if let Value::Vector(elements) = value { elements.len().max(1) } else { 1 };
+        if tells && size <= self.room {
+            self.room -= size;
+            self.values.push((expr, value.clone()));
+        }
+    }
+}
+
+impl<'f> Run<'_, 'f> {
+    fn end(self, ended: Option<Ended>) -> Evaluation {
+        match ended {
+            Some(Ended::Failed(error)) => Evaluation::failed(self.results, *error),
+            Some(Ended::Stopped) | None => Evaluation { results: self.results, error: None },
+        }
+    }
+
+    fn statement(&mut self, statement: &'f Statement) -> Result<Value, Ended> {
         let Action::Assign { to, value: expr } = &statement.action else { return Err(Ended::Stopped) };
         let mut value = self.value(expr)?;
         if matches!(to, Variable::Dedicated(_) | Variable::LowPriority(_)) {
@@ -104,7 +135,15 @@ impl Run<'_> {
         Ok(value)
     }
 
-    fn value(&mut self, expr: &Expr) -> Result<Value, Ended> {
+    fn value(&mut self, expr: &'f Expr) -> Result<Value, Ended> {
+        let value = self.unseen(expr)?;
+        if let Some(seen) = &mut self.seen {
+            seen.note(expr, &value);
+        }
+        Ok(value)
+    }
+
+    fn unseen(&mut self, expr: &'f Expr) -> Result<Value, Ended> {
         match &expr.kind {
             ExprKind::Number(number) => Ok(Value::Double(*number)),
             ExprKind::Text(text) => Ok(Value::Text(text.clone())),
@@ -141,7 +180,7 @@ impl Run<'_> {
         }
     }
 
-    fn truth(&mut self, expr: &Expr) -> Result<bool, Ended> {
+    fn truth(&mut self, expr: &'f Expr) -> Result<bool, Ended> {
         match self.value(expr)? {
             Value::Double(double) => Ok(double != 0.0),
             _ => fail(expr.at, "Only a double can be tested"),
@@ -152,8 +191,8 @@ impl Run<'_> {
         &mut self,
         at: Position,
         operator: BinaryOperator,
-        left: &Expr,
-        right: &Expr,
+        left: &'f Expr,
+        right: &'f Expr,
     ) -> Result<Value, Ended> {
         let truth = |truth: bool| Value::Double(f64::from(u8::from(truth)));
         match operator {
@@ -166,7 +205,7 @@ impl Run<'_> {
         }
     }
 
-    fn values(&mut self, exprs: &[Expr]) -> Result<Vec<Value>, Ended> {
+    fn values(&mut self, exprs: &'f [Expr]) -> Result<Vec<Value>, Ended> {
         exprs.iter().map(|expr| self.value(expr)).collect()
     }
 
@@ -178,14 +217,14 @@ impl Run<'_> {
         &mut self,
         at: Position,
         (metric, method): (Metric, Method),
-        arguments: &[Expr],
+        arguments: &'f [Expr],
     ) -> Result<Value, Ended> {
         let arguments = self.values(arguments)?;
         let called = self.samples(metric).call(method, &arguments);
         called.map_err(|short| insufficient(at, metric, short.wanted, short.received))
     }
 
-    fn call(&mut self, at: Position, function: Function, arguments: &[Expr]) -> Result<Value, Ended> {
+    fn call(&mut self, at: Position, function: Function, arguments: &'f [Expr]) -> Result<Value, Ended> {
         let arguments = self.values(arguments)?;
         match (function, &arguments[..]) {
             (Function::Stop, _) => Err(Ended::Stopped),

@@ -135,8 +135,9 @@ impl Samples<'_> {
         let window = self.window(arguments);
         if let Some(Value::Double(wanted)) = arguments.last() {
             let received = self.percent(&window);
-            // Written so that a wanted NaN is never met.
-            if !(received >= *wanted) {
+            // A wanted NaN is never met.
+            let enough = received >= *wanted;
+            if !enough {
                 return Err(Insufficient { wanted: *wanted, received });
             }
         }

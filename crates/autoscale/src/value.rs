@@ -66,8 +66,8 @@ impl fmt::Display for Number {
         match self.0 {
             infinite if infinite == f64::INFINITY => f.write_str("Infinity"),
             infinite if infinite == f64::NEG_INFINITY => f.write_str("-Infinity"),
-            // Also takes the sign from a negative zero.
-            zero if zero == 0.0 => f.write_str("0"),
+            // Also a negative zero.
+            0.0 => f.write_str("0"),
             finite => finite.fmt(f),
         }
     }

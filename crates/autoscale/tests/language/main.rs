@@ -8,4 +8,5 @@ mod pool;
 mod properties;
 mod recipe;
 mod samples;
+mod trace;
 mod undefined;
