@@ -21,7 +21,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("local", &["clock", "wire"]),
     ("policy", &[]),
     ("server", &["clock", "engine", "wire"]),
-    ("switchyard", &["clock", "local", "wire"]),
+    ("switchyard", &["autoscale", "clock", "local", "wire"]),
     ("wire", &[]),
     ("worker", &["clock", "engine", "facts", "wire"]),
 ];

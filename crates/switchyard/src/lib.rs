@@ -3,6 +3,7 @@
 //! - [`cli`]: what can be asked for; `main` parses it and calls [`run`]
 //! - [`up`], [`env`], [`host`], [`stage`], [`model`]: one command each
 //! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
+//! - [`formula`]: autoscale formulas, which need no stack
 //! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
 //! - [`print`]: the one place that writes to the terminal
@@ -15,6 +16,7 @@ pub mod cli;
 pub mod client;
 pub mod demo;
 pub mod env;
+pub mod formula;
 pub mod host;
 pub mod jobs;
 pub mod model;
@@ -57,6 +59,7 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Stage(flags) => stage::run(flags, place, &printer).await?,
         Command::Env(flags) => env::run(&flags, place, &printer)?,
         Command::Model => model::run(place, &printer).await?,
+        Command::Formula(command) => return formula::run(command, place, &printer),
         Command::Submit(flags) => return submit::run(flags, place, &printer).await,
         Command::Jobs(flags) => jobs::run(flags, place, &printer).await?,
         Command::Why(flags) => why::run(flags, place, &printer).await?,
