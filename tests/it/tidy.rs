@@ -18,7 +18,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("engine", &[]),
     ("facts", &[]),
-    ("local", &["clock", "wire"]),
+    ("local", &["autoscale", "clock", "wire"]),
     ("policy", &[]),
     ("server", &["clock", "engine", "wire"]),
     ("switchyard", &["autoscale", "clock", "local", "wire"]),
