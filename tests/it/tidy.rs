@@ -14,6 +14,7 @@ const LONGER_FILES: &[(&str, &str)] = &[];
 const MEMBERS: &[(&str, &[&str])] = &[
     ("handler", &["audit", "clock", "facts", "policy", "wire"]),
     ("audit", &["policy"]),
+    ("autoscale", &[]),
     ("clock", &[]),
     ("engine", &[]),
     ("facts", &[]),
@@ -27,6 +28,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
 
 /// Members whose outside dependencies are part of what they promise.
 const OUTSIDE: &[(&str, &[&str])] = &[
+    ("autoscale", &[]),
     ("policy", &[]),
     ("clock", &[]),
     ("wire", &["base64", "serde", "serde_json", "utoipa"]),

@@ -12,7 +12,6 @@ use policy::rescue::{self, At, Shard};
 use policy::units::{Millis, UnixMs};
 
 use super::accept::{minute, ready_marker};
-use super::finish::trace_id;
 use super::survey::{Pass, Survey};
 use super::{Jobs, Trouble};
 use crate::catalogue::Catalogue;
@@ -137,8 +136,7 @@ impl Jobs {
             if !take() {
                 break;
             }
-            let (trace_id, shard, k) = (trace_id(job), open.shard, open.k + 1);
-            tracing::info!(job = %job.job, trace_id, shard, k, "rescue rung");
+            tracing::info!(shard = open.shard, k = open.k + 1, "rescue rung");
             self.ring(&job.tenant, &job.job, Some((open.shard, open.k + 1))).await;
         }
     }

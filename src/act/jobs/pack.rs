@@ -14,13 +14,13 @@ use facts::{JobId, id};
 use futures_util::{StreamExt as _, stream};
 use policy::dispatch::{self, Waiting};
 use policy::units::UnixMs;
+use tracing::Instrument as _;
 
 use super::accept::ready_marker;
 use super::batch_job;
-use super::finish::trace_id;
 use super::look::{World, is_for_pool};
 use super::survey::{Pass, Survey};
-use super::{Jobs, Trouble, text};
+use super::{Jobs, Trouble, text, trace};
 use crate::azure::batch::job::CreateJobError;
 use crate::azure::batch::{AddError, Added, NewJob, NewTask};
 use crate::catalogue::Pool;
@@ -161,7 +161,7 @@ impl Jobs {
             if work >= enough || surveys.len() == JOBS_MAX {
                 break;
             }
-            match self.survey(&tenant, &job, pass).await {
+            match self.survey(&tenant, &job, pass).instrument(trace::span(&tenant, &job)).await {
                 Ok(Some(survey)) => {
                     work += survey.waiting().map(|open| open.left.0).sum::<u64>();
                     surveys.push(survey);
@@ -174,7 +174,7 @@ impl Jobs {
                 }
                 // One job that nobody can read must not hold up the others.
                 Err(error @ Trouble::Unreadable { .. }) => {
-                    tracing::error!(%error, job = %job, "a job waits for a version that can read it");
+                    tracing::error!(%error, %tenant, %job, "a job waits for a version that can read it");
                 }
                 Err(error) => return Err(error),
             }
@@ -253,7 +253,7 @@ impl Jobs {
         let is_won = self.store().claim(&key, text(&tried)).await? == Claim::Won;
         if is_won && let Some(job) = self.job(&member.tenant, &member.job).await? {
             let Member { shard, k, .. } = *member;
-            tracing::info!(job = %member.job, trace_id = trace_id(&job), shard, k, pack, "a shard is sent");
+            trace::span_of(&job).in_scope(|| tracing::info!(shard, k, pack, "a shard is sent"));
         }
         Ok(is_won)
     }
