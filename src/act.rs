@@ -9,6 +9,7 @@
 //! - [`fact`]: reads one fact
 //! - [`keep`]: writes down what must not be lost
 //! - [`merge`]: what all processes saw, merged
+//! - [`rebalance`]: the size of pools
 
 pub mod fact;
 pub mod files;
@@ -18,4 +19,5 @@ pub mod keep;
 pub mod merge;
 pub mod progress;
 pub mod realtime;
+pub mod rebalance;
 pub mod results;

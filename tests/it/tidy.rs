@@ -12,7 +12,7 @@ const LONGER_FILES: &[(&str, &str)] = &[];
 
 /// Which members of the workspace a member may depend on (normal dependencies).
 const MEMBERS: &[(&str, &[&str])] = &[
-    ("handler", &["audit", "clock", "facts", "policy", "wire"]),
+    ("handler", &["audit", "autoscale", "clock", "facts", "policy", "wire"]),
     ("audit", &["policy"]),
     ("autoscale", &[]),
     ("clock", &[]),

@@ -3,10 +3,10 @@
 
 use std::sync::atomic::Ordering;
 
-use facts::JobId;
 use facts::fold::Phase;
 use facts::job::StopWhy;
 use facts::key::{self, JobKeys};
+use facts::{Job, JobId};
 use policy::Knobs;
 use policy::rescue::{self, At, Shard};
 use policy::units::{Millis, UnixMs};
@@ -177,7 +177,11 @@ pub(super) fn is_for_pool(world: World<'_>, survey: &Survey) -> bool {
 
 /// Whether a backend serves the job's model with the weights that it was promised.
 pub(super) fn is_served(world: World<'_>, survey: &Survey) -> bool {
-    let job = &survey.job;
+    serves(world, &survey.job)
+}
+
+/// The same, of a job alone.
+pub(in crate::act) fn serves(world: World<'_>, job: &Job) -> bool {
     let same = world.catalogue.model(&job.model).is_some_and(|model| model.spec.digest == job.digest);
     same && world.catalogue.backends.iter().any(|backend| backend.models.contains(&job.model))
 }
