@@ -9,6 +9,7 @@
 //! - [`fact`]: reads one fact
 //! - [`keep`]: writes down what must not be lost
 //! - [`merge`]: what all processes saw, merged
+//! - [`webhooks`]: tells whom a tenant named that its batch ended
 
 pub mod fact;
 pub mod files;
@@ -19,3 +20,4 @@ pub mod merge;
 pub mod progress;
 pub mod realtime;
 pub mod results;
+pub mod webhooks;
