@@ -4,6 +4,7 @@
 //! - [`jobs`]: the deferred lane
 //! - [`realtime`]: the realtime lane, for deferred work that would be late
 //! - [`files`]: what tenants upload
+//! - [`uploads`]: files that come in parts
 //! - [`results`]: what a job brought, streamed as files
 //! - [`progress`]: how far a job is, for whoever asks
 //! - [`fact`]: reads one fact
@@ -19,3 +20,4 @@ pub mod merge;
 pub mod progress;
 pub mod realtime;
 pub mod results;
+pub mod uploads;
