@@ -1,11 +1,12 @@
 //! `/v1/files`: what tenants upload for batches. [`upload`] takes files in, [`index`] learns their
-//! lines on the way, [`check`] judges one line.
+//! lines on the way, [`check`] judges one line, [`rules`] are those that uploads in parts share.
 //!
 //! Clients see `file-` before an id. A file of another tenant does not exist: 404 alike.
 
 pub mod check;
 pub mod index;
-mod upload;
+pub mod rules;
+pub mod upload;
 
 use std::borrow::Cow;
 
