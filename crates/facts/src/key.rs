@@ -207,6 +207,16 @@ pub fn read_index(key: &str) -> Option<JobId> {
     JobId::parse(key.rsplit_once('-')?.1)
 }
 
+/// A tenant's listing of OpenAI batches, the newest first: single requests may be many times as many.
+pub fn batches_of(tenant: &str) -> String {
+    format!("{TENANTS}{tenant}/batches/")
+}
+
+/// A batch in its tenant's listing of batches; [`read_index`] reads it.
+pub fn batch(tenant: &str, created_ms: u64, job: &JobId) -> String {
+    format!("{}{:013}-{job}", batches_of(tenant), TIME_END.saturating_sub(created_ms))
+}
+
 /// Marker: this tenant sent a request with this hash; a marked repeat joins its job.
 pub fn recent(tenant: &str, hash: &str, at_ms: u64, job: &JobId) -> String {
     format!("{}{:013}-{job}", recent_of(tenant, hash), TIME_END.saturating_sub(at_ms))
@@ -268,6 +278,11 @@ impl JobKeys {
     /// Mark: its owner asked for the realtime lane.
     pub fn promote(&self) -> String {
         format!("{}promote", self.folder)
+    }
+
+    /// What the check of its first chunk found.
+    pub fn canary(&self) -> String {
+        format!("{}canary.json", self.folder)
     }
 
     /// Asked to stop.

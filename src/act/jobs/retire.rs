@@ -82,6 +82,7 @@ impl Jobs {
         }
         if let Some(job) = job {
             self.store().delete(&key::index(tenant, job.created_ms, id)).await?;
+            self.store().delete(&key::batch(tenant, job.created_ms, id)).await?;
             self.store().delete(&key::recent(tenant, &job.body_hash, job.created_ms, id)).await?;
         }
         // The commit point goes last: until then a repeat finds what is left.
