@@ -10,6 +10,10 @@ pub const CATALOGUE: &str = "config/catalogue.json";
 pub const VIEW: &str = "state/view.json";
 /// States of the processes that call backends.
 pub const PROCESS_STATES: &str = "state/http/";
+/// What the rebalancer made of pools.
+pub const POOL_STATES: &str = "state/pools/";
+/// Alerts.
+pub const ALERTS: &str = "alerts/";
 /// Markers: look at this job at that minute.
 pub const DUE: &str = "due/";
 /// The minute of a job that is to be looked at as soon as possible.
@@ -18,6 +22,8 @@ pub const NOW: u64 = 0;
 pub const READY: &str = "ready/";
 /// Markers: this job ended so long ago that it may go on that day.
 pub const OLD: &str = "old/";
+/// Markers: the end of this job is to be told to this webhook in that minute.
+pub const HOOKS: &str = "hooks/";
 /// Packs.
 pub const PACKS: &str = "packs/";
 /// Everything of tenants.
@@ -38,9 +44,31 @@ pub fn dead_letter(body: &[u8]) -> String {
     format!("{DEAD}{}.json", hex_sha256(body))
 }
 
-/// An alert, by the hash of its body.
-pub fn alert(body: &[u8]) -> String {
-    format!("alerts/{}.json", hex_sha256(body))
+/// An alert, by what it calls itself and whether it says that it is over: told twice, it is one.
+pub fn alert(id: &str, is_over: bool) -> String {
+    let said = if is_over { "resolved" } else { "fired" };
+    format!("{ALERTS}{}-{said}.json", hex_sha256(id.as_bytes()))
+}
+
+/// The hash in the key of an [`alert`], and whether it says that it is over; none where the key is
+/// no such key.
+pub fn read_alert(key: &str) -> Option<(&str, bool)> {
+    let (id, said) = key.strip_prefix(ALERTS)?.strip_suffix(".json")?.split_once('-')?;
+    match said {
+        "fired" => Some((id, false)),
+        "resolved" => Some((id, true)),
+        _ => None,
+    }
+}
+
+/// What the rebalancer made of a pool.
+pub fn pool_state(pool: &str) -> String {
+    format!("{POOL_STATES}{pool}.json")
+}
+
+/// The formula of a pool that was not ours and that ours replaced: the newest one.
+pub fn replaced_formula(pool: &str) -> String {
+    format!("state/replaced/{pool}.txt")
 }
 
 /// Decisions of one process; `hour` as `2026-11-01/12`.
@@ -96,6 +124,20 @@ pub fn old_of(day: u64) -> String {
 /// Tenant and job of an [`old`] marker; none where the key is no such marker.
 pub fn read_old(key: &str) -> Option<(&str, JobId)> {
     read_owner(key.strip_prefix(OLD)?.split_once('/')?.1)
+}
+
+/// Marker: the end of this job is to be told to this endpoint in that minute (Unix minutes; [`NOW`]:
+/// at once).
+pub fn hook(minute: u64, tenant: &str, job: &JobId, endpoint: &str) -> String {
+    format!("{HOOKS}{minute:010}/{tenant}.{job}.{endpoint}")
+}
+
+/// Minute, tenant, job and endpoint of a [`hook`] marker; none where the key is no such marker.
+pub fn read_hook(key: &str) -> Option<(u64, &str, JobId, &str)> {
+    let (minute, rest) = key.strip_prefix(HOOKS)?.split_once('/')?;
+    let (owner, endpoint) = rest.rsplit_once('.')?;
+    let (tenant, job) = read_owner(owner)?;
+    Some((minute.parse().ok()?, tenant, job, endpoint))
 }
 
 fn read_owner(text: &str) -> Option<(&str, JobId)> {
@@ -192,6 +234,21 @@ impl JobKeys {
         format!("{}stop.json", self.folder)
     }
 
+    /// Every [`JobKeys::attempt`].
+    pub fn attempts(&self) -> String {
+        format!("{}hooks/", self.folder)
+    }
+
+    /// The [`JobKeys::attempt`]s at one endpoint.
+    pub fn attempts_at(&self, endpoint: &str) -> String {
+        format!("{}hooks/{endpoint}/", self.folder)
+    }
+
+    /// Attempt `n` (from 1) to tell a webhook of the job's end.
+    pub fn attempt(&self, endpoint: &str, n: u32) -> String {
+        format!("{}{n:03}.json", self.attempts_at(endpoint))
+    }
+
     /// The summary.
     pub fn end(&self) -> String {
         format!("{}end.json", self.folder)
@@ -247,6 +304,14 @@ pub fn read_used(key: &str) -> Option<JobId> {
     folder.ends_with("/used").then(|| JobId::parse(job))?
 }
 
+/// Endpoint and number of a [`JobKeys::attempt`]; none where the key is none.
+pub fn read_attempt(key: &str) -> Option<(&str, u32)> {
+    let (folder, name) = key.rsplit_once('/')?;
+    let (folder, endpoint) = folder.rsplit_once('/')?;
+    let n = name.strip_suffix(".json")?.parse().ok()?;
+    folder.ends_with("/hooks").then_some((endpoint, n))
+}
+
 /// Lower-case hex of SHA-256.
 pub fn hex_sha256(body: &[u8]) -> String {
     hex(&Sha256::digest(body))
@@ -273,6 +338,9 @@ mod tests {
         assert_eq!(keys.chunk(3, 2), format!("t/dev/jobs/{job}/out/000003-0002.jsonl"));
         let empty = "dead/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.json";
         assert_eq!(dead_letter(b""), empty);
+        assert_eq!(read_alert(&alert("a", true)), Some((hex_sha256(b"a").as_str(), true)));
+        assert_eq!(read_alert(&alert("a", false)).map(|(_, is_over)| is_over), Some(false));
+        assert_eq!(read_alert("alerts/x.json"), None);
         assert_eq!(process_state("abc"), "state/http/abc.json");
         assert_eq!(decisions("2026-11-01/12", "abc", 7), "audit/2026-11-01/12/abc-7.jsonl");
     }
@@ -282,10 +350,13 @@ mod tests {
         let job = JobId::random();
         assert_eq!(read_due(&due(7, "dev", &job)), Some((7, "dev", job.clone())));
         assert_eq!(read_ready(&ready("pool", "org/m.1", 9, "dev", &job)), Some((9, "dev", job.clone())));
+        assert_eq!(read_hook(&hook(7, "dev", &job, "0a")), Some((7, "dev", job.clone(), "0a")));
+        assert_eq!(read_attempt(&JobKeys::new("dev", &job).attempt("0a", 3)), Some(("0a", 3)));
         assert_eq!(read_recent(&recent("dev", "aa", 12, &job)), Some((12, job.clone())));
         assert_eq!(read_index(&index("dev", 12, &job)), Some(job));
         for wrong in ["due/x/dev.abc", "due/0000000001/dev", "ready/a/b", "state/view.json"] {
             assert!(read_due(wrong).is_none() && read_ready(wrong).is_none(), "{wrong}");
+            assert!(read_hook(wrong).is_none() && read_attempt(wrong).is_none(), "{wrong}");
         }
     }
 

@@ -47,6 +47,10 @@ pub enum Command {
     Promote(One),
     /// Stop a job; what is done by then is kept.
     Cancel(One),
+    /// Print where the running stack is, as settings for a shell: `. <(switchyard env)`.
+    ///
+    /// The OpenAI SDKs and `az batch` read them.
+    Env(Env),
     /// Fetch the model, check its digests and print its folder.
     ///
     /// SWITCHYARD_MODEL_DIR names a folder that is used instead.
@@ -81,9 +85,9 @@ impl Command {
             | Command::Why(Why { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
+            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
-            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Model => false,
         }
     }
 
@@ -141,6 +145,10 @@ pub struct Up {
     /// Seconds from a node that is asked for to its first task; in Azure it is minutes.
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     pub boot: f64,
+    /// Endpoint on this machine that is told when a batch ends, as http://127.0.0.1:PORT/PATH. The
+    /// secret that its requests are signed with stands in the ready file, new with each start.
+    #[arg(long, value_name = "URL")]
+    pub webhook: Option<String>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
@@ -238,6 +246,14 @@ pub struct One {
     /// Print the job as one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `switchyard env`
+#[derive(Debug, Args)]
+pub struct Env {
+    /// State folder of the stack, if it was started with one.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
 }
 
 /// `switchyard submit`
