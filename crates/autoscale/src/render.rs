@@ -147,7 +147,7 @@ fresh = time() < time(\"{fresh_until}\");
 // Tasks that wait or run. With too few samples the plan holds.
 recent = TimeInterval_Minute * {RECENT_MINUTES};
 known = $PendingTasks.GetSamplePercent(recent) >= {PERCENT_MIN};
-tasks = known ? max(0, $PendingTasks.GetSample(recent)) : 0;
+tasks = known ? max(0, $PendingTasks.GetSample(recent, {PERCENT_MIN})) : 0;
 // Nodes for these tasks, rounded up by long division.
 each = fresh ? {tasks_per_node} : {slots};
 left = min(tasks, {max_nodes} * each) + each - 1;
@@ -161,7 +161,8 @@ dedicated = fresh ? plannedDedicated : {min_dedicated};
 long = TimeInterval_Minute * {long_minutes};
 settled = time() >= time(\"{settled_from}\");
 sampled = $PendingTasks.GetSamplePercent(long) >= {PERCENT_MIN};
-quiet = settled && sampled && max(0, $PendingTasks.GetSample(long)) == 0;
+most = sampled ? max(0, $PendingTasks.GetSample(long, {PERCENT_MIN})) : 1;
+quiet = settled && most == 0;
 spot = quiet ? {min_spot} : max({min_spot}, spot);
 dedicated = quiet ? {min_dedicated} : max({min_dedicated}, dedicated);
 // Caps. Preempted nodes count for the spot target: the service restores them by itself.

@@ -96,7 +96,7 @@ fn a_plan_holds_grows_decays_and_ends() {
 fn nothing_undocumented_is_used() {
     let formula = render(&Plan { max_nodes: 10_000, max_spot: 10_000, ..plan(3, 1) });
     assert_eq!(parse(&formula).unwrap().undocumented(), &[]);
-    assert!(!formula.contains("Preempted") && !formula.contains("ceil"));
+    assert!(!formula.contains("$Preempted") && !formula.contains("ceil"));
 }
 
 #[test]
