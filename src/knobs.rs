@@ -109,6 +109,9 @@ pub fn parse(text: &str) -> Result<Knobs, Vec<String>> {
         max_usd_per_hour: reader.usd("max-usd-per-hour").or(default.max_usd_per_hour),
         rescue_share_percent: reader.small("rescue-share", 100).unwrap_or(default.rescue_share_percent),
         autoscale: reader.autoscale("autoscale-mode").unwrap_or(default.autoscale),
+        autoscale_interval_minutes: reader
+            .count("autoscale-interval-minutes", 5, 10_080)
+            .map_or(default.autoscale_interval_minutes, |minutes| u32::try_from(minutes).unwrap_or(10_080)),
         retention_days: reader
             .count("retention-days", 1, 365)
             .map_or(default.retention_days, |days| u32::try_from(days).unwrap_or(365)),

@@ -90,6 +90,9 @@ pub enum Trouble {
     /// Azure Batch failed.
     #[error(transparent)]
     Batch(#[from] batch::CallError),
+    /// The pool could not be looked at.
+    #[error(transparent)]
+    Pool(#[from] batch::PoolError),
 }
 
 impl From<FactError> for Trouble {

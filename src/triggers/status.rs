@@ -195,6 +195,7 @@ pub fn knobs(knobs: &Knobs) -> Value {
             AutoscaleMode::Recommend => "recommend",
             AutoscaleMode::Act => "act",
         },
+        "autoscale-interval-minutes": knobs.autoscale_interval_minutes,
         "retention-days": knobs.retention_days,
         "confidence-percent": knobs.confidence_percent,
     })

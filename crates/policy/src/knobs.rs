@@ -33,6 +33,9 @@ pub struct Knobs {
     pub rescue_share_percent: u32,
     /// `autoscale-mode`.
     pub autoscale: AutoscaleMode,
+    /// `autoscale-interval-minutes`: how often pools evaluate their formulas. 5..=10080, the service's
+    /// own limits.
+    pub autoscale_interval_minutes: u32,
     /// `retention-days` of job facts. 1..=365.
     pub retention_days: u32,
     /// `confidence-percent`: the wanted certainty that a deadline is met. 50 uses p50, more uses p95.
@@ -68,6 +71,7 @@ impl Default for Knobs {
             max_usd_per_hour: None,
             rescue_share_percent: 25,
             autoscale: AutoscaleMode::Recommend,
+            autoscale_interval_minutes: 5,
             retention_days: 30,
             confidence_percent: 95,
         }

@@ -46,6 +46,22 @@ pub(super) enum Again {
     Unknown,
 }
 
+/// A pool's tasks that are added and not over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::act) struct Tasks {
+    /// Waiting for a slot.
+    pub(in crate::act) queued: u64,
+    /// On a node.
+    pub(in crate::act) running: u64,
+}
+
+impl Tasks {
+    /// All of them.
+    pub(in crate::act) fn all(self) -> u64 {
+        self.queued + self.running
+    }
+}
+
 /// A waiting shard, with what is needed to claim it.
 struct Ready<'a> {
     survey: &'a Survey,
@@ -115,19 +131,30 @@ impl Jobs {
         }
     }
 
+    /// Counts a pool's tasks that are added and not over.
+    ///
+    /// # Errors
+    /// When the list of our Azure Batch jobs could not be read.
+    pub(in crate::act) async fn tasks_of(&self, pool: &str) -> Result<Tasks, Trouble> {
+        let mut tasks = Tasks::default();
+        let Some(batch) = self.batch() else { return Ok(tasks) };
+        let prefix = batch_job::prefix(pool);
+        let jobs = batch.jobs(&prefix).await?.jobs;
+        for job in jobs.iter().filter(|job| batch_job::day_of(&prefix, &job.id).is_some()) {
+            if let Ok(counts) = batch.task_counts(&job.id).await {
+                tasks.queued += counts.tasks.active;
+                tasks.running += counts.tasks.running;
+            }
+        }
+        Ok(tasks)
+    }
+
     /// What a pool offers; none while it takes no work.
     async fn offer(&self, world: World<'_>, pool: &Pool) -> Result<Option<dispatch::Pool>, Trouble> {
         let (Some(batch), Some(_)) = (self.batch(), &pool.worker) else { return Ok(None) };
         let nodes = pool.facts.max_nodes.min(world.knobs.max_nodes);
         let per_node = u64::from(pool.facts.slots_per_node.max(1));
-        let mut tasks = 0;
-        let prefix = batch_job::prefix(&pool.facts.name);
-        let jobs = batch.jobs(&prefix).await?.jobs;
-        for job in jobs.iter().filter(|job| batch_job::day_of(&prefix, &job.id).is_some()) {
-            if let Ok(counts) = batch.task_counts(&job.id).await {
-                tasks += counts.tasks.active + counts.tasks.running;
-            }
-        }
+        let tasks = self.tasks_of(&pool.facts.name).await?.all();
         // A pool that cannot be counted has work sent to it all the same: nodes come for tasks.
         let nodes_now = batch.node_counts(&pool.facts.name).await.unwrap_or_default();
         let kinds = [nodes_now.dedicated, nodes_now.low_priority];
