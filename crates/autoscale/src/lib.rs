@@ -9,6 +9,8 @@
 //! The service documents less than formulas can say. [`undocumented`] lists what a text relies on,
 //! [`evaluate`] says what happens then.
 //!
+//! [`render`] goes the other way: it writes the formula of a plan.
+//!
 //! Deliberately absent: a clock, I/O, randomness that was not passed in, dependencies.
 
 pub mod error;
@@ -19,6 +21,7 @@ mod lex;
 pub mod metric;
 pub mod parse;
 mod print;
+pub mod render;
 pub mod results;
 pub mod sample;
 pub mod time;

@@ -221,6 +221,24 @@ fn trouble_is_told_and_routed_around() {
 }
 
 #[test]
+fn nothing_is_deferred_below_the_lead_time() {
+    let model =
+        Model { load: Spread { p50: Millis::from_secs(10), p95: Millis::from_secs(20) }, ..world().model };
+    let placed = |ready_nodes, confidence_percent, left_s| {
+        let pools = vec![Pool { ready_nodes, ..pool() }];
+        let snapshot = Snapshot { model: model.clone(), backends: vec![], pools, ..world() };
+        let knobs = Knobs { confidence_percent, ..Knobs::default() };
+        matches!(route(&knobs, &job(1, Some(left_s)), &snapshot).verdict, Verdict::Deferred(_))
+    };
+    // 480 s until a node is there in 19 of 20 cases, 20 s to load: half of all would take 310 s.
+    for confidence in [50, 95] {
+        assert!(!placed(0, confidence, 499), "{confidence}: no node, and none in time");
+        assert!(placed(0, confidence, 501), "{confidence}: in time");
+        assert!(placed(1, confidence, 60), "{confidence}: a node is ready");
+    }
+}
+
+#[test]
 fn a_reason_reads_like_a_header() {
     let cold = Snapshot { backends: vec![Backend { ready_replicas: 0, ..backend("aca") }], ..world() };
     let decision = route(&Knobs::default(), &request(), &cold);
