@@ -6,6 +6,9 @@ use crate::reason::Reason;
 use crate::snapshot::{Sight, Spread};
 use crate::units::{MicroUsd, Millis, UnixMs};
 
+/// So many boots in a row without a usable node, and no more are bought.
+pub const UNUSABLE_BOOTS_MAX: u32 = 3;
+
 /// What is seen of one pool and its work before its size is planned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
