@@ -198,6 +198,8 @@ pub fn knobs(knobs: &Knobs) -> Value {
         "min-aca-replicas": knobs.min_replicas,
         "max-batch-nodes": knobs.max_nodes,
         "max-dedicated-nodes": knobs.max_dedicated_nodes,
+        "min-spot-nodes": knobs.min_spot_nodes,
+        "min-dedicated-nodes": knobs.min_dedicated_nodes,
         "model-version": knobs.model_version,
         "gpu-memory-limit": knobs.gpu_memory_limit_mib,
         "max-usd-per-hour": knobs.max_usd_per_hour.map(|cap| cap.usd()),

@@ -18,10 +18,10 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("engine", &[]),
     ("facts", &[]),
-    ("local", &["clock", "wire"]),
+    ("local", &["autoscale", "clock", "wire"]),
     ("policy", &[]),
     ("server", &["clock", "engine", "wire"]),
-    ("switchyard", &["clock", "local", "wire"]),
+    ("switchyard", &["autoscale", "clock", "local", "wire"]),
     ("wire", &[]),
     ("worker", &["clock", "engine", "facts", "wire"]),
 ];

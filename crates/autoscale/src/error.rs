@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::Metric;
+use crate::tree::Position;
+
 /// A formula that the service would refuse when it is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -42,6 +45,18 @@ impl ErrorKind {
             _ => "AutoScalingFormulaSyntaxError",
         }
     }
+
+    /// Whether the service accepts the text and finds the mistake when it evaluates, inside a 200:
+    /// recorded for a name that nothing has (the official JavaScript client's tests).
+    pub const fn found_by_evaluation(self) -> bool {
+        matches!(self, ErrorKind::UnknownName)
+    }
+}
+
+impl Error {
+    pub(crate) fn new(at: Position, kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error { line: at.line, column: at.column, message: message.into(), kind }
+    }
 }
 
 impl fmt::Display for Error {
@@ -66,6 +81,42 @@ pub struct RunError {
     /// The place and what is wrong there: `Line 15, Col 44: Insufficient data from data set:
     /// $RunningTasks wanted 70%, received 50%`.
     pub detail: String,
+}
+
+impl RunError {
+    /// The code where a window holds fewer samples than the formula wants.
+    pub const INSUFFICIENT: &str = "InsufficientSampleData";
+    /// The code of everything else that goes wrong (recorded for an unknown variable).
+    pub const EVALUATION: &str = "AutoScalingFormulaEvaluationError";
+
+    pub(crate) fn insufficient(at: Position, metric: Metric, wanted: f64, received: f64) -> RunError {
+        let received = received.floor();
+        RunError {
+            code: RunError::INSUFFICIENT,
+            message: "Autoscale evaluation failed due to insufficient sample data".to_owned(),
+            line: at.line,
+            column: at.column,
+            detail: detail(
+                at,
+                &format!("Insufficient data from data set: {metric} wanted {wanted}%, received {received}%"),
+            ),
+        }
+    }
+
+    /// The general sentence for this code is not documented.
+    pub(crate) fn evaluation(at: Position, what: &str) -> RunError {
+        RunError {
+            code: RunError::EVALUATION,
+            message: "Autoscale evaluation failed due to an error in the formula".to_owned(),
+            line: at.line,
+            column: at.column,
+            detail: detail(at, what),
+        }
+    }
+}
+
+fn detail(at: Position, what: &str) -> String {
+    format!("Line {}, Col {}: {what}", at.line, at.column)
 }
 
 impl fmt::Display for RunError {

@@ -8,22 +8,29 @@
 
 pub mod error;
 pub mod evaluate;
+pub mod function;
 pub mod history;
+mod lex;
 pub mod metric;
 pub mod parse;
+mod print;
 pub mod results;
+pub mod sample;
 pub mod time;
 pub mod tree;
+pub mod types;
+pub mod undocumented;
 pub mod value;
 pub mod world;
 
 pub use error::{Error, ErrorKind, RunError};
-pub use evaluate::{Evaluation, Formula};
+pub use evaluate::{Evaluation, Step};
 pub use history::History;
 pub use metric::Metric;
 pub use parse::parse;
 pub use results::Results;
 pub use time::{Interval, Timestamp};
-pub use tree::Statement;
+pub use tree::{Expr, ExprKind, Formula, Position, Statement};
+pub use undocumented::{Caution, Undocumented};
 pub use value::Value;
 pub use world::{Deallocation, Targets, World};

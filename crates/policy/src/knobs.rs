@@ -19,6 +19,10 @@ pub struct Knobs {
     pub max_nodes: u32,
     /// `max-dedicated-nodes`: of these, dedicated at most.
     pub max_dedicated_nodes: u32,
+    /// `min-spot-nodes`: spot nodes that are kept whatever happens.
+    pub min_spot_nodes: u32,
+    /// `min-dedicated-nodes`: dedicated nodes that are kept whatever happens.
+    pub min_dedicated_nodes: u32,
     /// `model-version`: the version new work is sent to.
     pub model_version: String,
     /// `gpu-memory-limit`, MiB: a model whose footprint exceeds it is refused.
@@ -60,6 +64,8 @@ impl Default for Knobs {
             min_replicas: 0,
             max_nodes: 4,
             max_dedicated_nodes: 1,
+            min_spot_nodes: 0,
+            min_dedicated_nodes: 0,
             model_version: "v1.0".to_owned(),
             gpu_memory_limit_mib: 16_384,
             max_usd_per_hour: None,

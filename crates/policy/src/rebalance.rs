@@ -1,10 +1,33 @@
 //! How many nodes of which kind a pool should have, and what its formula is told. The formula itself is
-//! rendered elsewhere from the [`Plan`]; here is only the decision.
+//! rendered elsewhere from the [`Plan`]; here is only the decision. `docs/policy.md` has the rules in prose.
+//!
+//! - [`need`]: what the accepted work needs to be done by its deadlines
+//! - [`bounds`]: floors, caps, steps, cooldown, budget: what may be had of it
+
+mod bounds;
+mod need;
 
 use crate::knobs::Knobs;
-use crate::reason::Reason;
+use crate::reason::{Code, Evidence, Reason};
 use crate::snapshot::{Sight, Spread};
 use crate::units::{MicroUsd, Millis, UnixMs};
+use bounds::{Bounds, Draft};
+
+/// A setback that stands for longer is not believed any more: three plans at the usual five minutes.
+pub const SETBACK_FRESH: Millis = Millis::from_secs(15 * 60);
+/// An alert that nothing resolved counts for this long.
+pub const ALERT_FRESH: Millis = Millis::from_secs(3_600);
+/// So many boots in a row without a usable node, and no more are bought.
+pub const UNUSABLE_BOOTS_MAX: u32 = 3;
+/// After this long, one node is tried again.
+pub const UNUSABLE_RETRY: Millis = Millis::from_secs(30 * 60);
+/// A plan may add this many nodes, or as many as there are, whichever is more: from nothing to 80 in four
+/// plans, and a wrong number costs ten nodes for five minutes.
+pub const STEP_NODES: u32 = 10;
+/// A formula whose last evaluation is older than two intervals and this is not evaluated any more.
+pub const EVALUATION_LATE: Millis = Millis::from_secs(120);
+/// A node pays its boot when it has this many tasks a slot: a task is two to five minutes, a boot as long as two.
+const TASKS_WORTH_A_BOOT: u32 = 4;
 
 /// So many boots in a row without a usable node, and no more are bought.
 pub const UNUSABLE_BOOTS_MAX: u32 = 3;
@@ -47,6 +70,8 @@ pub struct Observed {
     pub previous: Option<Plan>,
     /// Spend of the current hour, over all lanes.
     pub spent_this_hour: MicroUsd,
+    /// When a boot last ended unusable; none: it is taken to be when the targets last changed.
+    pub last_unusable: Option<UnixMs>,
 }
 
 /// Nodes of one kind.
@@ -161,6 +186,13 @@ pub struct Plan {
     pub max_dedicated: u32,
     /// Tasks of one slot that a node runs at once.
     pub slots_per_node: u32,
+    /// Between two plans the formula adds a node for each of so many tasks; a power of two, so that the
+    /// formula's text changes seldom.
+    pub tasks_per_node: u32,
+    /// Since when these targets hold: their generation, by which setbacks are judged.
+    pub changed: UnixMs,
+    /// Since when fewer nodes than the pool's targets would do; none: all are needed.
+    pub surplus_since: Option<UnixMs>,
 }
 
 /// What to do about a pool.
@@ -175,22 +207,102 @@ pub struct Decision {
     pub reasons: Vec<Reason>,
 }
 
-/// Plans the size of a pool.
+/// Plans the size of a pool. The same two values always give the same decision.
 pub fn rebalance(knobs: &Knobs, observed: &Observed) -> Decision {
     if observed.sight == Sight::Blind {
-        return Decision { plan: None, kick: false, reasons: vec![Reason::new(crate::reason::Code::Blind)] };
+        let next = "the size stays as it is; the formula follows the tasks until its plan is old";
+        let reason = Reason::new(Code::Blind).next(next, None).remedy("look whether Sweep runs", None);
+        return Decision { plan: None, kick: false, reasons: vec![reason] };
     }
-    let slots_per_node = observed.slots_per_node.max(1);
-    let max_nodes = knobs.max_nodes.min(observed.max_nodes);
-    let tasks = observed.queued_tasks + observed.running_tasks;
-    let wanted = u32::try_from(tasks.div_ceil(u64::from(slots_per_node))).unwrap_or(u32::MAX);
-    let plan = Plan {
-        at: observed.now,
-        spot: wanted.min(max_nodes),
-        max_nodes,
-        max_dedicated: knobs.max_dedicated_nodes.min(max_nodes),
-        slots_per_node,
-        ..Plan::default()
+    let bounds = Bounds::of(knobs, observed);
+    let need = need::need(&bounds, observed);
+    let mut draft = Draft::of(&need, observed);
+    bounds.apply(&mut draft, &need, observed);
+    let kick = stopped(observed);
+    let plan = plan(&bounds, &draft, observed);
+    Decision { plan: Some(plan), kick: kick.is_some(), reasons: draft.told(kick) }
+}
+
+fn plan(bounds: &Bounds<'_>, draft: &Draft, observed: &Observed) -> Plan {
+    let (spot, dedicated) = (draft.spot, draft.dedicated);
+    let changed = match &observed.previous {
+        Some(previous) if (previous.spot, previous.dedicated) == (spot, dedicated) => previous.changed,
+        _ => observed.now,
     };
-    Decision { plan: Some(plan), kick: false, reasons: vec![Reason::new(crate::reason::Code::Demand)] }
+    let slots_per_node = observed.slots_per_node.max(1);
+    let tasks = u32::try_from(observed.tasks()).unwrap_or(u32::MAX);
+    let worth = slots_per_node.saturating_mul(TASKS_WORTH_A_BOOT);
+    let tasks_per_node = tasks.div_ceil((spot + dedicated).max(1)).max(worth);
+    Plan {
+        at: observed.now,
+        spot,
+        dedicated,
+        min_spot: bounds.min_spot.min(spot),
+        min_dedicated: bounds.min_dedicated.min(dedicated),
+        max_nodes: bounds.ceiling,
+        max_dedicated: bounds.max_dedicated,
+        slots_per_node,
+        tasks_per_node: tasks_per_node.checked_next_power_of_two().unwrap_or(1 << 31),
+        changed,
+        surplus_since: draft.surplus_since,
+    }
+}
+
+/// Why the formula must be enabled anew: it is ours, it is on, and nobody evaluates it.
+fn stopped(observed: &Observed) -> Option<Reason> {
+    let formula = &observed.formula;
+    let last = formula.evaluated.or(observed.previous.map(|plan| plan.at))?;
+    let age = observed.now.since(last);
+    let late = formula.interval.scaled(2, 1) + EVALUATION_LATE;
+    (formula.enabled && formula.ours && age > late).then(|| {
+        Reason::new(Code::AutoscaleStopped)
+            .with("age", Evidence::Time(age))
+            .with("interval", Evidence::Time(formula.interval))
+            .next("the formula is enabled anew", Some(observed.now))
+            .remedy(
+                "look at the pool's last evaluation and resize errors; ask the vendor if it repeats",
+                None,
+            )
+    })
+}
+
+impl Observed {
+    /// Tasks that are added and not over.
+    fn tasks(&self) -> u64 {
+        self.queued_tasks.saturating_add(self.running_tasks)
+    }
+
+    /// Whether anything is to be done whose deadline has not passed.
+    fn work(&self) -> bool {
+        self.tasks() > 0 || self.demand.iter().any(|demand| demand.work.0 > 0 && demand.deadline > self.now)
+    }
+
+    /// The newest setback of a kind of node that is still believed: young, and of the present targets.
+    fn setback(&self, spot: bool) -> Option<&Setback> {
+        let generation = self.previous.map_or(UnixMs(0), |plan| plan.changed);
+        self.setbacks.iter().find(|setback| {
+            setback.spot == spot
+                && matches!(setback.kind, SetbackKind::Quota | SetbackKind::NoCapacity)
+                && setback.since >= generation
+                && self.now.since(setback.since) <= SETBACK_FRESH
+        })
+    }
+
+    /// Whether an alert asks for this and is still believed.
+    fn alert(&self, asks: Asks) -> Option<&Alert> {
+        let fresh = |alert: &&Alert| self.now.since(alert.fired) <= ALERT_FRESH;
+        self.alerts.iter().filter(fresh).find(|alert| alert.asks == asks)
+    }
+}
+
+impl Nodes {
+    /// Here or on their way.
+    fn present(&self) -> u32 {
+        self.usable.saturating_add(self.starting)
+    }
+
+    /// Wanted and neither here, nor on their way, nor lost.
+    fn ordered(&self) -> u32 {
+        self.target.saturating_sub(self.present()).saturating_sub(self.preempted).saturating_sub(self.broken)
+    }
 }
