@@ -29,9 +29,6 @@ pub const EVALUATION_LATE: Millis = Millis::from_secs(120);
 /// A node pays its boot when it has this many tasks a slot: a task is two to five minutes, a boot as long as two.
 const TASKS_WORTH_A_BOOT: u32 = 4;
 
-/// So many boots in a row without a usable node, and no more are bought.
-pub const UNUSABLE_BOOTS_MAX: u32 = 3;
-
 /// What is seen of one pool and its work before its size is planned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {

@@ -59,7 +59,8 @@ fn env_tells_where_the_stack_is() {
     folder.write("ready.json", &ready.to_string());
     let told = Done::of(command(&["env", "--state", &folder.path("")]).output().unwrap());
     assert_eq!(told.code, 0, "{}", told.err);
-    for line in ["export OPENAI_BASE_URL=http://127.0.0.1:7071/api/v1", "export AZURE_BATCH_ACCESS_KEY=a2V5"] {
+    for line in ["export OPENAI_BASE_URL=http://127.0.0.1:7071/api/v1", "export AZURE_BATCH_ACCESS_KEY=a2V5"]
+    {
         assert!(told.out.lines().any(|found| found == line), "{line} in {}", told.out);
     }
     assert!(!told.out.contains("sy-b"), "the operator's key is nobody else's");
