@@ -10,6 +10,7 @@
 //! - [`keep`]: writes down what must not be lost
 //! - [`merge`]: what all processes saw, merged
 //! - [`rebalance`]: the size of pools
+//! - [`webhooks`]: tells whom a tenant named that its batch ended
 
 pub mod fact;
 pub mod files;
@@ -21,3 +22,4 @@ pub mod progress;
 pub mod realtime;
 pub mod rebalance;
 pub mod results;
+pub mod webhooks;

@@ -2,6 +2,7 @@
 //! a bad version is refused as a whole and the last good one stays.
 
 mod holding;
+mod webhook;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use url::Url;
 use wire::catalogue::{self as file, Operation, Permission};
 
 pub use holding::{Holding, State};
+pub use webhook::Webhook;
 
 use crate::knobs::micro_usd;
 use crate::settings::{Lookup, is_loopback};
@@ -89,6 +91,8 @@ pub struct Tenant {
     pub id: String,
     /// What it may use.
     pub limits: Limits,
+    /// Who is told when its batches end.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// A key, by hash.
@@ -120,6 +124,11 @@ impl Catalogue {
         self.keys.get(prefix)
     }
 
+    /// The tenant of this name.
+    pub fn tenant(&self, id: &str) -> Option<&Tenant> {
+        self.tenants.iter().find(|tenant| tenant.id == id)
+    }
+
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
         self.pools.iter().find(|pool| pool.facts.name == name)
@@ -142,8 +151,10 @@ pub struct Context {
     pub has_batch: bool,
     /// Secrets that backends name.
     pub secrets: Lookup,
-    /// Refuse backends that are not on this machine, because time is scaled.
+    /// Refuse backends and webhooks that are not on this machine, because time is scaled.
     pub loopback_only: bool,
+    /// Let webhooks lie outside the open Internet.
+    pub webhooks_allow_private: bool,
 }
 
 /// Checks the text of a catalogue.
@@ -174,7 +185,7 @@ pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
         read.backends.iter().filter_map(|spec| keep(backend(spec, context), &mut problems)).collect();
     let pools = read.pools.iter().filter_map(|spec| keep(pool(spec, context), &mut problems)).collect();
     let models = read.models.iter().filter_map(|spec| keep(model(spec), &mut problems)).collect();
-    let tenants = read.tenants.iter().filter_map(|spec| keep(tenant(spec), &mut problems)).collect();
+    let tenants = read.tenants.iter().filter_map(|spec| keep(tenant(spec, context), &mut problems)).collect();
     find_doubles(read.backends.iter().map(|backend| backend.name.as_str()), "backend", &mut problems);
     find_doubles(read.pools.iter().map(|pool| pool.name.as_str()), "pool", &mut problems);
     find_doubles(read.tenants.iter().map(|tenant| tenant.id.as_str()), "tenant", &mut problems);
@@ -359,7 +370,7 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
     Ok(Arc::new(Pool { models, price_date, dedicated_price, buys_spot, worker, facts }))
 }
 
-fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
+fn tenant(spec: &file::Tenant, context: &Context) -> Result<Tenant, String> {
     let usd_per_day = match spec.limits.usd_per_day {
         None => None,
         Some(usd) => {
@@ -371,7 +382,8 @@ fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
     }
     let (requests_per_minute, tokens_per_minute) =
         (spec.limits.requests_per_minute, spec.limits.tokens_per_minute);
-    Ok(Tenant { id: spec.id.clone(), limits: Limits { requests_per_minute, tokens_per_minute, usd_per_day } })
+    let limits = Limits { requests_per_minute, tokens_per_minute, usd_per_day };
+    Ok(Tenant { id: spec.id.clone(), limits, webhooks: webhook::webhooks(spec, context)? })
 }
 
 fn spread(given: file::Spread) -> Spread {

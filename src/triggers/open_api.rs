@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use utoipa::OpenApi;
-use wire::jobs::{JobList, JobView};
+use wire::jobs::{JobList, JobView, WebhookList};
 use wire::openai::{
     Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList,
     FileObject, FileUpload, Model, ModelList,
@@ -35,6 +35,7 @@ use crate::http::{self, Response};
         paths::job,
         paths::job_result,
         paths::job_logs,
+        paths::job_webhooks,
         paths::cancel_job,
         paths::promote_job,
         paths::delete_job,
@@ -59,6 +60,7 @@ use crate::http::{self, Response};
         JobView,
         Model,
         ModelList,
+        WebhookList,
         Health
     ))
 )]
@@ -77,7 +79,7 @@ pub fn answer() -> Response {
 mod paths {
     use super::{
         Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted,
-        FileList, FileObject, FileUpload, Health, JobList, JobView, Model, ModelList,
+        FileList, FileObject, FileUpload, Health, JobList, JobView, Model, ModelList, WebhookList,
     };
 
     #[utoipa::path(post, path = "/api/v1/embeddings", request_body = EmbeddingsRequest,
@@ -199,6 +201,11 @@ mod paths {
         responses((status = 200, body = String, content_type = "text/plain"),
             (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
     fn job_logs() {}
+
+    #[utoipa::path(get, path = "/api/jobs/{id}/webhooks", params(("id" = String, Path)),
+        responses((status = 200, body = WebhookList, description = "what came of telling them that it ended"),
+            (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    fn job_webhooks() {}
 
     #[utoipa::path(post, path = "/api/jobs/{id}/cancel", params(("id" = String, Path)),
         responses((status = 200, body = JobView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),

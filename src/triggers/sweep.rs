@@ -47,6 +47,7 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
             0
         }
     };
+    app.webhooks.begin(&catalogue);
     let mut sent = 0;
     for pool in &catalogue.pools {
         match app.jobs.dispatch(world, pool, None, &pass).await {

@@ -15,3 +15,4 @@ mod handler_stage;
 mod readme;
 mod tidy;
 mod under_host;
+mod webhooks;

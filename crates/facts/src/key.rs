@@ -22,6 +22,8 @@ pub const NOW: u64 = 0;
 pub const READY: &str = "ready/";
 /// Markers: this job ended so long ago that it may go on that day.
 pub const OLD: &str = "old/";
+/// Markers: the end of this job is to be told to this webhook in that minute.
+pub const HOOKS: &str = "hooks/";
 /// Packs.
 pub const PACKS: &str = "packs/";
 /// Everything of tenants.
@@ -124,6 +126,20 @@ pub fn read_old(key: &str) -> Option<(&str, JobId)> {
     read_owner(key.strip_prefix(OLD)?.split_once('/')?.1)
 }
 
+/// Marker: the end of this job is to be told to this endpoint in that minute (Unix minutes; [`NOW`]:
+/// at once).
+pub fn hook(minute: u64, tenant: &str, job: &JobId, endpoint: &str) -> String {
+    format!("{HOOKS}{minute:010}/{tenant}.{job}.{endpoint}")
+}
+
+/// Minute, tenant, job and endpoint of a [`hook`] marker; none where the key is no such marker.
+pub fn read_hook(key: &str) -> Option<(u64, &str, JobId, &str)> {
+    let (minute, rest) = key.strip_prefix(HOOKS)?.split_once('/')?;
+    let (owner, endpoint) = rest.rsplit_once('.')?;
+    let (tenant, job) = read_owner(owner)?;
+    Some((minute.parse().ok()?, tenant, job, endpoint))
+}
+
 fn read_owner(text: &str) -> Option<(&str, JobId)> {
     let (tenant, job) = text.split_once('.')?;
     Some((tenant, JobId::parse(job)?))
@@ -218,6 +234,21 @@ impl JobKeys {
         format!("{}stop.json", self.folder)
     }
 
+    /// Every [`JobKeys::attempt`].
+    pub fn attempts(&self) -> String {
+        format!("{}hooks/", self.folder)
+    }
+
+    /// The [`JobKeys::attempt`]s at one endpoint.
+    pub fn attempts_at(&self, endpoint: &str) -> String {
+        format!("{}hooks/{endpoint}/", self.folder)
+    }
+
+    /// Attempt `n` (from 1) to tell a webhook of the job's end.
+    pub fn attempt(&self, endpoint: &str, n: u32) -> String {
+        format!("{}{n:03}.json", self.attempts_at(endpoint))
+    }
+
     /// The summary.
     pub fn end(&self) -> String {
         format!("{}end.json", self.folder)
@@ -273,6 +304,14 @@ pub fn read_used(key: &str) -> Option<JobId> {
     folder.ends_with("/used").then(|| JobId::parse(job))?
 }
 
+/// Endpoint and number of a [`JobKeys::attempt`]; none where the key is none.
+pub fn read_attempt(key: &str) -> Option<(&str, u32)> {
+    let (folder, name) = key.rsplit_once('/')?;
+    let (folder, endpoint) = folder.rsplit_once('/')?;
+    let n = name.strip_suffix(".json")?.parse().ok()?;
+    folder.ends_with("/hooks").then_some((endpoint, n))
+}
+
 /// Lower-case hex of SHA-256.
 pub fn hex_sha256(body: &[u8]) -> String {
     hex(&Sha256::digest(body))
@@ -311,10 +350,13 @@ mod tests {
         let job = JobId::random();
         assert_eq!(read_due(&due(7, "dev", &job)), Some((7, "dev", job.clone())));
         assert_eq!(read_ready(&ready("pool", "org/m.1", 9, "dev", &job)), Some((9, "dev", job.clone())));
+        assert_eq!(read_hook(&hook(7, "dev", &job, "0a")), Some((7, "dev", job.clone(), "0a")));
+        assert_eq!(read_attempt(&JobKeys::new("dev", &job).attempt("0a", 3)), Some(("0a", 3)));
         assert_eq!(read_recent(&recent("dev", "aa", 12, &job)), Some((12, job.clone())));
         assert_eq!(read_index(&index("dev", 12, &job)), Some(job));
         for wrong in ["due/x/dev.abc", "due/0000000001/dev", "ready/a/b", "state/view.json"] {
             assert!(read_due(wrong).is_none() && read_ready(wrong).is_none(), "{wrong}");
+            assert!(read_hook(wrong).is_none() && read_attempt(wrong).is_none(), "{wrong}");
         }
     }
 

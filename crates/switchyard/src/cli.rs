@@ -150,6 +150,10 @@ pub struct Up {
     /// Seconds from a node that is asked for to its first task; in Azure it is minutes.
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     pub boot: f64,
+    /// Endpoint on this machine that is told when a batch ends, as http://127.0.0.1:PORT/PATH. The
+    /// secret that its requests are signed with stands in the ready file, new with each start.
+    #[arg(long, value_name = "URL")]
+    pub webhook: Option<String>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,

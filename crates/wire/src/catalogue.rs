@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::openai::EventKind;
+
 /// The version that this code writes and reads.
 pub const VERSION: u32 = 1;
 
@@ -229,6 +231,27 @@ pub struct Tenant {
     /// What it may use at most.
     #[serde(default)]
     pub limits: Limits,
+    /// Who is told when its batches end.
+    #[serde(default)]
+    pub webhooks: Vec<Webhook>,
+}
+
+/// An endpoint of a tenant that is told when its batches end.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Where it is: https.
+    pub url: String,
+    /// What it is told; all where it is missing.
+    #[serde(default = "all_events")]
+    pub events: Vec<EventKind>,
+    /// Setting that holds its secret, `whsec_…`; several, with spaces between them, while one is being
+    /// replaced. The name ends in `_WEBHOOK_SECRET`.
+    pub secret_setting: String,
+}
+
+fn all_events() -> Vec<EventKind> {
+    EventKind::ALL.to_vec()
 }
 
 fn one() -> u32 {

@@ -1,12 +1,15 @@
 //! The part of the OpenAI API that we speak: embeddings, models, errors, and in modules of their own
-//! files and batches.
+//! files, batches and events.
 
 mod batch;
+mod event;
 mod file;
 
 pub use batch::{
-    Batch, BatchCreate, BatchError, BatchErrors, BatchList, BatchStatus, ExpiresAfter, RequestCounts,
+    BATCH_PREFIX, Batch, BatchCreate, BatchError, BatchErrors, BatchList, BatchStatus, ExpiresAfter,
+    RequestCounts,
 };
+pub use event::{Event, EventData, EventKind};
 pub use file::{FileDeleted, FileList, FileObject, FileStatus, FileUpload};
 
 use std::borrow::Cow;

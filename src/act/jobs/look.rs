@@ -14,6 +14,7 @@ use policy::units::{Millis, UnixMs};
 use super::accept::{minute, ready_marker};
 use super::survey::{Pass, Survey};
 use super::{Jobs, Trouble};
+use crate::act::webhooks;
 use crate::catalogue::Catalogue;
 
 /// Longest time between two looks at a job.
@@ -68,11 +69,13 @@ impl Jobs {
         match survey.phase() {
             Phase::Ended => {
                 self.clear(&survey.job, retention).await?;
+                webhooks::announce(self.store(), world.catalogue, &survey.job).await?;
                 return Ok(Look::Ended);
             }
             Phase::Finishing => {
                 let spent = self.spent(&survey, usd_per_slot_hour(world, &survey.job.pool)).await;
                 self.finish(&survey.job, &survey.state, spent, retention).await?;
+                webhooks::announce(self.store(), world.catalogue, &survey.job).await?;
                 return Ok(Look::Ended);
             }
             // A chunk came in between; the next look finds it.

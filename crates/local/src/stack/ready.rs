@@ -24,6 +24,9 @@ pub struct Ready {
     pub api_key: String,
     /// For status and operate.
     pub admin_key: String,
+    /// What the webhook's requests are signed with, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
     /// The Functions host.
     pub host_url: String,
     /// The Storage Queue stand-in.
@@ -60,6 +63,7 @@ impl Ready {
             base_url: format!("{base}/api/v1"),
             api_key: keys.api.reveal().to_owned(),
             admin_key: keys.admin.reveal().to_owned(),
+            webhook_secret: None,
             host_url: base.to_owned(),
             queue_url: queue.url(),
             batch_url: batch.url().to_owned(),

@@ -123,6 +123,9 @@ pub struct BatchErrors {
     pub data: Vec<BatchError>,
 }
 
+/// What clients see before the id of a job that is a batch.
+pub const BATCH_PREFIX: &str = "batch_";
+
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct BatchError {

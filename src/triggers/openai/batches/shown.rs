@@ -12,7 +12,7 @@ use crate::act::progress::Progress;
 use crate::act::results::{self, Which};
 
 /// What clients see before a job's id.
-pub const BATCH: &str = "batch_";
+pub const BATCH: &str = wire::openai::BATCH_PREFIX;
 /// What clients see before the id of a job whose output they ask for.
 pub const OUTPUT: &str = "file-out-";
 /// The same for its errors.
