@@ -4,6 +4,8 @@
 //! tree with positions. [`Formula::evaluate`] runs it in a [`World`] (the time, a [`History`] of
 //! samples, the pool's targets) and gives [`Results`], which print as the service prints them.
 //!
+//! [`render`] goes the other way: it writes the formula of a plan.
+//!
 //! Deliberately absent: a clock, I/O, randomness that was not passed in, dependencies.
 
 pub mod error;
@@ -14,6 +16,7 @@ mod lex;
 pub mod metric;
 pub mod parse;
 mod print;
+pub mod render;
 pub mod results;
 pub mod sample;
 pub mod time;

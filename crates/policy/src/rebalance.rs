@@ -179,6 +179,8 @@ pub struct Plan {
     pub min_dedicated: u32,
     /// Nodes of both kinds at most.
     pub max_nodes: u32,
+    /// Spot nodes at most, in `max_nodes`: what the budget and broken boots leave room for.
+    pub max_spot: u32,
     /// Dedicated nodes at most, in `max_nodes`.
     pub max_dedicated: u32,
     /// Tasks of one slot that a node runs at once.
@@ -237,6 +239,7 @@ fn plan(bounds: &Bounds<'_>, draft: &Draft, observed: &Observed) -> Plan {
         min_spot: bounds.min_spot.min(spot),
         min_dedicated: bounds.min_dedicated.min(dedicated),
         max_nodes: bounds.ceiling,
+        max_spot: bounds.max_spot(spot, dedicated, observed),
         max_dedicated: bounds.max_dedicated,
         slots_per_node,
         tasks_per_node: tasks_per_node.checked_next_power_of_two().unwrap_or(1 << 31),

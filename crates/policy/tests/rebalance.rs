@@ -526,13 +526,15 @@ proptest! {
         prop_assert!(plan.spot + plan.dedicated <= plan.max_nodes);
         prop_assert!(plan.max_nodes <= knobs.max_nodes.min(observed.max_nodes));
         prop_assert!(plan.dedicated <= plan.max_dedicated && plan.max_dedicated <= knobs.max_dedicated_nodes);
+        prop_assert!(plan.spot <= plan.max_spot && plan.max_spot <= plan.max_nodes);
         prop_assert!(plan.min_spot <= plan.spot && plan.min_dedicated <= plan.dedicated);
         prop_assert!(plan.tasks_per_node.is_power_of_two() && plan.slots_per_node > 0);
         let before = observed.spot.target + observed.dedicated.target;
         prop_assert!(plan.spot + plan.dedicated <= before + before.max(STEP_NODES));
         if let Some(cap) = knobs.max_usd_per_hour {
             let price = |nodes: &Nodes| nodes.price_per_hour.unwrap_or_default().0;
-            let rate = u64::from(plan.spot) * price(&observed.spot)
+            let most = observed.spot.price_per_hour.map_or(plan.spot, |_| plan.max_spot.min(plan.max_nodes - plan.dedicated));
+            let rate = u64::from(most) * price(&observed.spot)
                 + u64::from(plan.dedicated) * price(&observed.dedicated);
             prop_assert!(rate <= cap.0);
             // Twenty minutes of the hour are gone.

@@ -80,6 +80,20 @@ impl<'a> Bounds<'a> {
         self.budget(draft, observed);
     }
 
+    /// How many spot nodes a formula may have before the next plan, where so many are planned.
+    pub fn max_spot(&self, spot: u32, dedicated: u32, observed: &Observed) -> u32 {
+        let price = |nodes: &Nodes| nodes.price_per_hour.unwrap_or_default().0;
+        if observed.spot.price_per_hour.is_none() || observed.unusable_boots >= UNUSABLE_BOOTS_MAX {
+            return spot;
+        }
+        let paid = price(&observed.dedicated).saturating_mul(dedicated.into());
+        let affordable = self
+            .rate
+            .and_then(|rate| rate.0.saturating_sub(paid).checked_div(price(&observed.spot)))
+            .map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
+        affordable.min(self.ceiling).max(spot)
+    }
+
     fn alert(&self, draft: &mut Draft, need: &Need, observed: &Observed) {
         if observed.alert(Asks::Fewer).is_some() || !observed.work() {
             return;
