@@ -4,6 +4,7 @@
 //! - [`jobs`]: the deferred lane
 //! - [`realtime`]: the realtime lane, for deferred work that would be late
 //! - [`files`]: what tenants upload
+//! - [`uploads`]: files that come in parts
 //! - [`results`]: what a job brought, streamed as files
 //! - [`progress`]: how far a job is, for whoever asks
 //! - [`fact`]: reads one fact
@@ -22,4 +23,5 @@ pub mod progress;
 pub mod realtime;
 pub mod rebalance;
 pub mod results;
+pub mod uploads;
 pub mod webhooks;

@@ -31,7 +31,8 @@ pub struct Catalogue {
     pub pools: Vec<Arc<Pool>>,
     /// Tenants, in the file's order.
     pub tenants: Vec<Tenant>,
-    models_by_name: HashMap<String, usize>,
+    /// Places in `models`; more than one for an alias that several versions share.
+    models_by_name: HashMap<String, Vec<usize>>,
     keys: HashMap<String, Key>,
 }
 
@@ -114,9 +115,16 @@ pub enum Holder {
 }
 
 impl Catalogue {
-    /// The model that a request names, by id or alias.
+    /// The model of this id; of an alias, the first that has it.
     pub fn model(&self, name: &str) -> Option<&Model> {
-        self.models_by_name.get(name).map(|at| &self.models[*at])
+        self.models_by_name.get(name).map(|at| &self.models[at[0]])
+    }
+
+    /// The model that new work means by a name: an id is itself, and an alias that several versions share
+    /// is the one of knob `model-version`, else the first of them.
+    pub fn asked(&self, name: &str, version: &str) -> Option<&Model> {
+        let mut named = self.models_by_name.get(name)?.iter().map(|at| &self.models[*at]);
+        named.find(|model| model.spec.version == version).or_else(|| self.model(name))
     }
 
     /// The key with this public prefix.
@@ -207,13 +215,19 @@ fn find_doubles<'a>(names: impl Iterator<Item = &'a str>, what: &str, problems: 
     }
 }
 
-fn index_models(models: &[file::Model], problems: &mut Vec<String>) -> HashMap<String, usize> {
-    let mut by_name = HashMap::new();
+/// Ids are unique; an alias may be shared by versions of a model, which knob `model-version` tells apart.
+fn index_models(models: &[file::Model], problems: &mut Vec<String>) -> HashMap<String, Vec<usize>> {
+    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
     for (at, model) in models.iter().enumerate() {
         for name in std::iter::once(&model.id).chain(&model.aliases) {
-            if by_name.insert(name.clone(), at).is_some() {
+            let named = by_name.entry(name.clone()).or_default();
+            let is_other = |other: &usize| {
+                models[*other].id != *name && model.id != *name && models[*other].version != model.version
+            };
+            if !named.iter().all(is_other) {
                 problems.push(format!("model name `{name}` stands there twice"));
             }
+            named.push(at);
         }
     }
     by_name

@@ -47,6 +47,7 @@ pub fn observed(catalogue: &Catalogue, pool: &Pool, view: &PoolView, beside: Bes
         formula: formula(view),
         previous: beside.previous,
         spent_this_hour: beside.spent_this_hour,
+        last_unusable: view.nodes.last_unusable.map(UnixMs),
     }
 }
 

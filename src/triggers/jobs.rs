@@ -182,6 +182,12 @@ impl Desk<'_> {
             let chunk = self.app.store.get(&keys.chunk(0, 0)).await.map_err(|error| trouble(error.into()))?;
             return single(&chunk.content);
         }
+        let end = self.app.jobs.end_of(&keys).await.map_err(trouble)?;
+        let expires = end.and_then(|end| survey.job.output_expires_ms(end.at_ms));
+        if expires.is_some_and(|expires| self.app.now().0 >= expires) {
+            let message = "the batch's results have expired, as its `output_expires_after` asked";
+            return Err(Failure::new(FailureKind::Gone, "results_expired", message));
+        }
         let chunks: Vec<String> = (0..)
             .zip(&survey.job.shards)
             .flat_map(|(n, shard)| (0..shard.chunks(survey.job.chunk_lines)).map(move |c| (n, c)))

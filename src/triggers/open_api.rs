@@ -7,7 +7,8 @@ use utoipa::OpenApi;
 use wire::jobs::{JobList, JobView, WebhookList};
 use wire::openai::{
     Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList,
-    FileObject, FileUpload, Model, ModelList,
+    FileObject, FileUpload, Model, ModelList, Upload, UploadComplete, UploadCreate, UploadPart,
+    UploadPartCreate,
 };
 
 use super::health::Health;
@@ -27,6 +28,11 @@ use crate::http::{self, Response};
         paths::file,
         paths::file_content,
         paths::delete_file,
+        paths::create_upload,
+        paths::upload,
+        paths::add_part,
+        paths::complete_upload,
+        paths::cancel_upload,
         paths::create_batch,
         paths::batches,
         paths::batch,
@@ -61,6 +67,11 @@ use crate::http::{self, Response};
         Model,
         ModelList,
         WebhookList,
+        Upload,
+        UploadComplete,
+        UploadCreate,
+        UploadPart,
+        UploadPartCreate,
         Health
     ))
 )]
@@ -79,7 +90,8 @@ pub fn answer() -> Response {
 mod paths {
     use super::{
         Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted,
-        FileList, FileObject, FileUpload, Health, JobList, JobView, Model, ModelList, WebhookList,
+        FileList, FileObject, FileUpload, Health, JobList, JobView, Model, ModelList, Upload, UploadComplete,
+        UploadCreate, UploadPart, UploadPartCreate, WebhookList,
     };
 
     #[utoipa::path(post, path = "/api/v1/embeddings", request_body = EmbeddingsRequest,
@@ -148,6 +160,37 @@ mod paths {
         responses((status = 200, body = FileDeleted), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
             (status = 404, body = ErrorBody)))]
     fn delete_file() {}
+
+    #[utoipa::path(post, path = "/api/v1/uploads", request_body = UploadCreate,
+        responses((status = 200, body = Upload), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+            (status = 403, body = ErrorBody), (status = 413, body = ErrorBody),
+            (status = 429, body = ErrorBody, description = "too many are open"), (status = 503, body = ErrorBody)))]
+    fn create_upload() {}
+
+    #[utoipa::path(get, path = "/api/v1/uploads/{id}", params(("id" = String, Path)),
+        responses((status = 200, body = Upload), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    fn upload() {}
+
+    #[utoipa::path(post, path = "/api/v1/uploads/{id}/parts", params(("id" = String, Path)),
+        request_body(content = UploadPartCreate, content_type = "multipart/form-data"),
+        responses((status = 200, body = UploadPart), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+            (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+            (status = 409, body = ErrorBody, description = "it has ended"), (status = 413, body = ErrorBody),
+            (status = 429, body = ErrorBody), (status = 503, body = ErrorBody)))]
+    fn add_part() {}
+
+    #[utoipa::path(post, path = "/api/v1/uploads/{id}/complete", params(("id" = String, Path)),
+        request_body = UploadComplete,
+        responses((status = 200, body = Upload), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+            (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+            (status = 409, body = ErrorBody, description = "it has ended otherwise"), (status = 413, body = ErrorBody),
+            (status = 429, body = ErrorBody), (status = 503, body = ErrorBody)))]
+    fn complete_upload() {}
+
+    #[utoipa::path(post, path = "/api/v1/uploads/{id}/cancel", params(("id" = String, Path)),
+        responses((status = 200, body = Upload), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+            (status = 404, body = ErrorBody), (status = 409, body = ErrorBody, description = "it has ended otherwise")))]
+    fn cancel_upload() {}
 
     #[utoipa::path(post, path = "/api/v1/batches", request_body = BatchCreate,
         params(

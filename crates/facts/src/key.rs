@@ -24,6 +24,8 @@ pub const READY: &str = "ready/";
 pub const OLD: &str = "old/";
 /// Markers: the end of this job is to be told to this webhook in that minute.
 pub const HOOKS: &str = "hooks/";
+/// Markers: look at this file or upload at that minute.
+pub const EXPIRING: &str = "expiring/";
 /// Packs.
 pub const PACKS: &str = "packs/";
 /// Everything of tenants.
@@ -33,6 +35,8 @@ pub const DEAD: &str = "dead/";
 
 /// Times count down in listings, so that the newest comes first: 10^13 ms is the year 2286.
 const TIME_END: u64 = 9_999_999_999_999;
+
+const MINUTES_PER_DAY: u64 = 24 * 60;
 
 /// State of one process that calls backends.
 pub fn process_state(instance: &str) -> String {
@@ -140,6 +144,43 @@ pub fn read_hook(key: &str) -> Option<(u64, &str, JobId, &str)> {
     Some((minute.parse().ok()?, tenant, job, endpoint))
 }
 
+/// What goes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Perishable {
+    /// A file.
+    File,
+    /// An upload in parts.
+    Upload,
+}
+
+/// Marker: look at this file or upload in that minute (Unix minutes).
+pub fn expiring(minute: u64, tenant: &str, what: Perishable, id: &str) -> String {
+    let what = match what {
+        Perishable::File => "file",
+        Perishable::Upload => "upload",
+    };
+    format!("{}{minute:010}.{tenant}.{what}.{id}", expiring_of(minute / MINUTES_PER_DAY))
+}
+
+/// The [`expiring`] markers of one Unix day, the earliest first.
+pub fn expiring_of(day: u64) -> String {
+    format!("{EXPIRING}{day:06}/")
+}
+
+/// Minute, tenant, kind and id of an [`expiring`] marker; none where the key is no such marker.
+pub fn read_expiring(key: &str) -> Option<(u64, &str, Perishable, &str)> {
+    let (_, name) = key.strip_prefix(EXPIRING)?.split_once('/')?;
+    let mut parts = name.split('.');
+    let (minute, tenant) = (parts.next()?.parse().ok()?, parts.next()?);
+    let what = match parts.next()? {
+        "file" => Perishable::File,
+        "upload" => Perishable::Upload,
+        _ => return None,
+    };
+    let id = parts.next().filter(|id| crate::id::is_id(id))?;
+    parts.next().is_none().then_some((minute, tenant, what, id))
+}
+
 fn read_owner(text: &str) -> Option<(&str, JobId)> {
     let (tenant, job) = text.split_once('.')?;
     Some((tenant, JobId::parse(job)?))
@@ -164,6 +205,16 @@ pub fn index(tenant: &str, created_ms: u64, job: &JobId) -> String {
 /// The job of an [`index`] key.
 pub fn read_index(key: &str) -> Option<JobId> {
     JobId::parse(key.rsplit_once('-')?.1)
+}
+
+/// A tenant's listing of OpenAI batches, the newest first: single requests may be many times as many.
+pub fn batches_of(tenant: &str) -> String {
+    format!("{TENANTS}{tenant}/batches/")
+}
+
+/// A batch in its tenant's listing of batches; [`read_index`] reads it.
+pub fn batch(tenant: &str, created_ms: u64, job: &JobId) -> String {
+    format!("{}{:013}-{job}", batches_of(tenant), TIME_END.saturating_sub(created_ms))
 }
 
 /// Marker: this tenant sent a request with this hash; a marked repeat joins its job.
@@ -227,6 +278,11 @@ impl JobKeys {
     /// Mark: its owner asked for the realtime lane.
     pub fn promote(&self) -> String {
         format!("{}promote", self.folder)
+    }
+
+    /// What the check of its first chunk found.
+    pub fn canary(&self) -> String {
+        format!("{}canary.json", self.folder)
     }
 
     /// Asked to stop.
@@ -312,6 +368,44 @@ pub fn read_attempt(key: &str) -> Option<(&str, u32)> {
     folder.ends_with("/hooks").then_some((endpoint, n))
 }
 
+/// A tenant's uploads in parts.
+pub fn uploads_of(tenant: &str) -> String {
+    format!("{TENANTS}{tenant}/uploads/")
+}
+
+/// The facts of one upload of a tenant; `upload` and parts must be ids.
+#[derive(Clone, Debug)]
+pub struct UploadKeys {
+    folder: String,
+}
+
+impl UploadKeys {
+    /// Keys of this upload.
+    pub fn new(tenant: &str, upload: &str) -> UploadKeys {
+        UploadKeys { folder: format!("{}{upload}/", uploads_of(tenant)) }
+    }
+
+    /// What it is to become.
+    pub fn upload(&self) -> String {
+        format!("{}upload.json", self.folder)
+    }
+
+    /// A part's content.
+    pub fn part(&self, part: &str) -> String {
+        format!("{}{part}", self.parts())
+    }
+
+    /// The folder of its parts, with its last slash.
+    pub fn parts(&self) -> String {
+        format!("{}parts/", self.folder)
+    }
+
+    /// How it ended.
+    pub fn end(&self) -> String {
+        format!("{}end.json", self.folder)
+    }
+}
+
 /// Lower-case hex of SHA-256.
 pub fn hex_sha256(body: &[u8]) -> String {
     hex(&Sha256::digest(body))
@@ -354,6 +448,16 @@ mod tests {
         assert_eq!(read_attempt(&JobKeys::new("dev", &job).attempt("0a", 3)), Some(("0a", 3)));
         assert_eq!(read_recent(&recent("dev", "aa", 12, &job)), Some((12, job.clone())));
         assert_eq!(read_index(&index("dev", 12, &job)), Some(job));
+        let id = crate::id::random();
+        for what in [Perishable::File, Perishable::Upload] {
+            let key = expiring(1_441, "dev", what, &id);
+            assert!(key.starts_with("expiring/000001/"), "{key}");
+            assert_eq!(read_expiring(&key), Some((1_441, "dev", what, id.as_str())));
+        }
+        for wrong in ["expiring/000001/0000001441.dev.file.x", "expiring/000001/1.dev", "due/1/1.dev.file.x"]
+        {
+            assert!(read_expiring(wrong).is_none(), "{wrong}");
+        }
         for wrong in ["due/x/dev.abc", "due/0000000001/dev", "ready/a/b", "state/view.json"] {
             assert!(read_due(wrong).is_none() && read_ready(wrong).is_none(), "{wrong}");
             assert!(read_hook(wrong).is_none() && read_attempt(wrong).is_none(), "{wrong}");

@@ -1,9 +1,10 @@
 //! The part of the OpenAI API that we speak: embeddings, models, errors, and in modules of their own
-//! files, batches and events.
+//! files, uploads, batches and events.
 
 mod batch;
 mod event;
 mod file;
+mod upload;
 
 pub use batch::{
     BATCH_PREFIX, Batch, BatchCreate, BatchError, BatchErrors, BatchList, BatchStatus, ExpiresAfter,
@@ -11,6 +12,7 @@ pub use batch::{
 };
 pub use event::{Event, EventData, EventKind};
 pub use file::{FileDeleted, FileList, FileObject, FileStatus, FileUpload};
+pub use upload::{Upload, UploadComplete, UploadCreate, UploadPart, UploadPartCreate, UploadStatus};
 
 use std::borrow::Cow;
 

@@ -117,13 +117,25 @@ impl Jobs {
             return joined(&keys, &there, &job.body_hash);
         }
         store.create(&ready_marker(&job), "").await?;
-        store.create(&key::index(&job.tenant, job.created_ms, &job.job), "").await?;
+        self.list(&job).await?;
         let ring = async {
             tracing::info!(shards = job.shards.len(), "job accepted");
             self.ring(&job.tenant, &job.job, None).await;
         };
         ring.instrument(trace::span_of(&job)).await;
         Ok(Accepted::Job(Arc::new(job)))
+    }
+
+    /// Puts a job into its tenant's listings.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) async fn list(&self, job: &Job) -> Result<(), Trouble> {
+        self.store().create(&key::index(&job.tenant, job.created_ms, &job.job), "").await?;
+        if job.is_batch() {
+            self.store().create(&key::batch(&job.tenant, job.created_ms, &job.job), "").await?;
+        }
+        Ok(())
     }
 
     /// The job that a request's `Idempotency-Key` made before, if it did.

@@ -31,7 +31,7 @@ impl Jobs {
     /// # Errors
     /// [`Trouble`].
     pub async fn stop(&self, job: &Job, why: StopWhy, reason: &str) -> Result<(), Trouble> {
-        let stop = Stop { v: facts::VERSION, why, reason: reason.to_owned(), at_ms: self.now().0 };
+        let stop = Stop { v: facts::VERSION, why, code: None, reason: reason.to_owned(), at_ms: self.now().0 };
         self.store().create(&JobKeys::new(&job.tenant, &job.job).stop(), text(&stop)).await?;
         Ok(())
     }
@@ -102,6 +102,7 @@ impl Jobs {
             cost_micro_usd: spent.cost_micro_usd,
             compute_ms: spent.compute_ms,
             retries: state.shards.iter().map(|shard| shard.tries.saturating_sub(1)).sum(),
+            labels: job.cost_labels(),
         };
         self.store().create(&keys.end(), text(&end)).await?;
         self.forget_sums(&keys);

@@ -89,7 +89,7 @@ impl Jobs {
         } else {
             self.store().delete(&marker).await?;
         }
-        self.store().create(&key::index(tenant, survey.job.created_ms, id), "").await?;
+        self.list(&survey.job).await?;
         Ok(Look::Again(self.next_look(&survey)))
     }
 
