@@ -42,7 +42,6 @@ pub fn observed(catalogue: &Catalogue, pool: &Pool, view: &PoolView, beside: Bes
         evictions_per_node_hour_milli: evictions(pool, view),
         setbacks: setbacks(view),
         unusable_boots: view.nodes.unusable_boots,
-        last_unusable: view.nodes.last_unusable.map(UnixMs),
         alerts: beside.alerts.to_vec(),
         formula: formula(view),
         previous: beside.previous,
