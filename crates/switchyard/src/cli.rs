@@ -144,7 +144,10 @@ pub struct Up {
     /// Seconds before a new replica's process is started, as pulling an image takes.
     #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seconds)]
     pub cold_start: f64,
-    /// Spot nodes of the pool that runs deferred work.
+    /// Begin with no node and let Rebalance buy them, as in Azure: at the next tick of five minutes.
+    #[arg(long)]
+    pub autoscale: bool,
+    /// Nodes of the pool that runs deferred work.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub nodes: u32,
     /// Seconds from a node that is asked for to its first task; in Azure it is minutes.
