@@ -43,6 +43,10 @@ pub enum Command {
     Jobs(Jobs),
     /// Explain where a job is, why, and what one can do.
     Why(Why),
+    /// Tell what is broken, at risk and wasted, and show pools and backends.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Status(Status),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -83,6 +87,7 @@ impl Command {
             | Command::Submit(Submit { json, .. })
             | Command::Jobs(Jobs { json, .. })
             | Command::Why(Why { json, .. })
+            | Command::Status(Status { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
@@ -234,6 +239,20 @@ pub struct Why {
     #[arg(long)]
     pub logs: bool,
     /// Print the job as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard status`
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
+    pub target: Target,
+    /// Show the formula of each pool too.
+    #[arg(long)]
+    pub formula: bool,
+    /// Print the page as one JSON object.
     #[arg(long)]
     pub json: bool,
 }
