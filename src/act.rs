@@ -9,6 +9,7 @@
 //! - [`fact`]: reads one fact
 //! - [`keep`]: writes down what must not be lost
 //! - [`merge`]: what all processes saw, merged
+//! - [`rebalance`]: the size of pools
 //! - [`webhooks`]: tells whom a tenant named that its batch ended
 
 pub mod fact;
@@ -19,5 +20,6 @@ pub mod keep;
 pub mod merge;
 pub mod progress;
 pub mod realtime;
+pub mod rebalance;
 pub mod results;
 pub mod webhooks;

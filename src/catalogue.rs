@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use policy::admit::Limits;
 use policy::snapshot::{self, Spread};
-use policy::units::Millis;
+use policy::units::{MicroUsd, Millis};
 use reqwest::header::{HeaderName, HeaderValue};
 use url::Url;
 use wire::catalogue::{self as file, Operation, Permission};
@@ -72,8 +72,12 @@ pub struct Backend {
 pub struct Pool {
     /// Ids of models.
     pub models: Vec<String>,
-    /// When its price was read.
+    /// When its prices were read.
     pub price_date: String,
+    /// Price of a dedicated node for an hour; none: none is bought.
+    pub dedicated_price: Option<MicroUsd>,
+    /// Whether spot nodes are bought.
+    pub buys_spot: bool,
     /// How its nodes run work; none: it takes none.
     pub worker: Option<file::PoolWorker>,
     /// The numbers of the file.
@@ -333,6 +337,13 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
     let Some(price) = micro_usd(spec.usd_per_node_hour) else {
         return wrong("usd_per_node_hour is no price");
     };
+    let dedicated_price = match spec.usd_per_dedicated_node_hour.map(micro_usd) {
+        Some(None) => return wrong("usd_per_dedicated_node_hour is no price"),
+        price => price.flatten(),
+    };
+    if !spec.spot && dedicated_price.is_none() {
+        return wrong("spot is false: give usd_per_dedicated_node_hour, or no node can be bought");
+    }
     let Some(write_cost) = micro_usd(spec.write_usd) else { return wrong("write_usd is no price") };
     if spec.slots_per_node == 0 {
         return wrong("slots_per_node must be at least 1");
@@ -355,7 +366,8 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
         accepting: spec.worker.is_some() && context.has_batch,
     };
     let (models, price_date) = (spec.models.clone(), spec.price_date.clone());
-    Ok(Arc::new(Pool { models, price_date, worker: spec.worker.clone(), facts }))
+    let (worker, buys_spot) = (spec.worker.clone(), spec.spot);
+    Ok(Arc::new(Pool { models, price_date, dedicated_price, buys_spot, worker, facts }))
 }
 
 fn tenant(spec: &file::Tenant, context: &Context) -> Result<Tenant, String> {
@@ -428,6 +440,8 @@ fn add_defaults(read: &mut file::Catalogue, context: &Context) {
             region: "unknown".to_owned(),
             models,
             usd_per_node_hour: 0.16,
+            usd_per_dedicated_node_hour: None,
+            spot: true,
             price_date: "unknown".to_owned(),
             max_nodes: 4,
             slots_per_node: 1,

@@ -10,6 +10,10 @@ pub const CATALOGUE: &str = "config/catalogue.json";
 pub const VIEW: &str = "state/view.json";
 /// States of the processes that call backends.
 pub const PROCESS_STATES: &str = "state/http/";
+/// What the rebalancer made of pools.
+pub const POOL_STATES: &str = "state/pools/";
+/// Alerts.
+pub const ALERTS: &str = "alerts/";
 /// Markers: look at this job at that minute.
 pub const DUE: &str = "due/";
 /// The minute of a job that is to be looked at as soon as possible.
@@ -40,9 +44,31 @@ pub fn dead_letter(body: &[u8]) -> String {
     format!("{DEAD}{}.json", hex_sha256(body))
 }
 
-/// An alert, by the hash of its body.
-pub fn alert(body: &[u8]) -> String {
-    format!("alerts/{}.json", hex_sha256(body))
+/// An alert, by what it calls itself and whether it says that it is over: told twice, it is one.
+pub fn alert(id: &str, is_over: bool) -> String {
+    let said = if is_over { "resolved" } else { "fired" };
+    format!("{ALERTS}{}-{said}.json", hex_sha256(id.as_bytes()))
+}
+
+/// The hash in the key of an [`alert`], and whether it says that it is over; none where the key is
+/// no such key.
+pub fn read_alert(key: &str) -> Option<(&str, bool)> {
+    let (id, said) = key.strip_prefix(ALERTS)?.strip_suffix(".json")?.split_once('-')?;
+    match said {
+        "fired" => Some((id, false)),
+        "resolved" => Some((id, true)),
+        _ => None,
+    }
+}
+
+/// What the rebalancer made of a pool.
+pub fn pool_state(pool: &str) -> String {
+    format!("{POOL_STATES}{pool}.json")
+}
+
+/// The formula of a pool that was not ours and that ours replaced: the newest one.
+pub fn replaced_formula(pool: &str) -> String {
+    format!("state/replaced/{pool}.txt")
 }
 
 /// Decisions of one process; `hour` as `2026-11-01/12`.
@@ -312,6 +338,9 @@ mod tests {
         assert_eq!(keys.chunk(3, 2), format!("t/dev/jobs/{job}/out/000003-0002.jsonl"));
         let empty = "dead/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.json";
         assert_eq!(dead_letter(b""), empty);
+        assert_eq!(read_alert(&alert("a", true)), Some((hex_sha256(b"a").as_str(), true)));
+        assert_eq!(read_alert(&alert("a", false)).map(|(_, is_over)| is_over), Some(false));
+        assert_eq!(read_alert("alerts/x.json"), None);
         assert_eq!(process_state("abc"), "state/http/abc.json");
         assert_eq!(decisions("2026-11-01/12", "abc", 7), "audit/2026-11-01/12/abc-7.jsonl");
     }

@@ -15,6 +15,7 @@ pub mod estimate;
 pub mod knobs;
 pub mod price;
 pub mod reason;
+pub mod rebalance;
 pub mod replicas;
 pub mod request;
 pub mod rescue;

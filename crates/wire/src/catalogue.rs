@@ -167,9 +167,15 @@ pub struct Pool {
     pub region: String,
     /// Ids of models that it runs.
     pub models: Vec<String>,
-    /// Price of a node for an hour.
+    /// Price of a spot node for an hour.
     pub usd_per_node_hour: f64,
-    /// When the price was read.
+    /// Price of a dedicated node for an hour; none: the rebalancer buys none.
+    #[serde(default)]
+    pub usd_per_dedicated_node_hour: Option<f64>,
+    /// Whether the rebalancer buys spot nodes.
+    #[serde(default = "yes")]
+    pub spot: bool,
+    /// When the prices were read.
     pub price_date: String,
     /// Nodes at most.
     pub max_nodes: u32,
@@ -188,6 +194,10 @@ pub struct Pool {
     /// How its nodes run work; none: the pool takes none.
     #[serde(default)]
     pub worker: Option<PoolWorker>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How a pool's nodes run work: the arguments are ours, the rest is the operator's.

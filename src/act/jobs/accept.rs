@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::{Jobs, Trouble, text, trace};
 use facts::file::Block;
 use facts::job::{Estimate, INLINE_BYTES_MAX, Input, Kind, Shard};
 use facts::key::{self, JobKeys};
@@ -12,9 +13,7 @@ use facts::{Job, JobId, id};
 use policy::shards::{self, Cut};
 use policy::snapshot::Speed;
 use policy::units::{MicroUsd, Tokens, UnixMs};
-
-use super::finish::trace_id;
-use super::{Jobs, Trouble, text};
+use tracing::Instrument as _;
 
 /// A job to be.
 #[derive(Clone, Debug)]
@@ -119,9 +118,11 @@ impl Jobs {
         }
         store.create(&ready_marker(&job), "").await?;
         store.create(&key::index(&job.tenant, job.created_ms, &job.job), "").await?;
-        let (trace_id, shards) = (trace_id(&job), job.shards.len());
-        tracing::info!(job = %job.job, tenant = job.tenant, trace_id, shards, "job accepted");
-        self.ring(&job.tenant, &job.job, None).await;
+        let ring = async {
+            tracing::info!(shards = job.shards.len(), "job accepted");
+            self.ring(&job.tenant, &job.job, None).await;
+        };
+        ring.instrument(trace::span_of(&job)).await;
         Ok(Accepted::Job(Arc::new(job)))
     }
 

@@ -106,9 +106,6 @@ impl Jobs {
         self.store().create(&keys.end(), text(&end)).await?;
         self.forget_sums(&keys);
         tracing::info!(
-            job = %job.job,
-            tenant = job.tenant,
-            trace_id = trace_id(job),
             status = ?end.status,
             completed = counts.completed,
             failed = counts.failed,
@@ -135,11 +132,6 @@ impl Jobs {
         self.store().create(&key::old(day, &job.tenant, &job.job), "").await?;
         Ok(())
     }
-}
-
-/// The trace that a job was sent under, for logs.
-pub fn trace_id(job: &Job) -> Option<&str> {
-    job.traceparent.as_deref()?.split('-').nth(1)
 }
 
 /// Counts and sizes of a chunk's lines.

@@ -3,16 +3,15 @@
 
 use std::sync::atomic::Ordering;
 
-use facts::JobId;
 use facts::fold::Phase;
 use facts::job::StopWhy;
 use facts::key::{self, JobKeys};
+use facts::{Job, JobId};
 use policy::Knobs;
 use policy::rescue::{self, At, Shard};
 use policy::units::{Millis, UnixMs};
 
 use super::accept::{minute, ready_marker};
-use super::finish::trace_id;
 use super::survey::{Pass, Survey};
 use super::{Jobs, Trouble};
 use crate::act::webhooks;
@@ -140,8 +139,7 @@ impl Jobs {
             if !take() {
                 break;
             }
-            let (trace_id, shard, k) = (trace_id(job), open.shard, open.k + 1);
-            tracing::info!(job = %job.job, trace_id, shard, k, "rescue rung");
+            tracing::info!(shard = open.shard, k = open.k + 1, "rescue rung");
             self.ring(&job.tenant, &job.job, Some((open.shard, open.k + 1))).await;
         }
     }
@@ -182,7 +180,11 @@ pub(super) fn is_for_pool(world: World<'_>, survey: &Survey) -> bool {
 
 /// Whether a backend serves the job's model with the weights that it was promised.
 pub(super) fn is_served(world: World<'_>, survey: &Survey) -> bool {
-    let job = &survey.job;
+    serves(world, &survey.job)
+}
+
+/// The same, of a job alone.
+pub(in crate::act) fn serves(world: World<'_>, job: &Job) -> bool {
     let same = world.catalogue.model(&job.model).is_some_and(|model| model.spec.digest == job.digest);
     same && world.catalogue.backends.iter().any(|backend| backend.models.contains(&job.model))
 }

@@ -14,13 +14,13 @@ use facts::{JobId, id};
 use futures_util::{StreamExt as _, stream};
 use policy::dispatch::{self, Waiting};
 use policy::units::UnixMs;
+use tracing::Instrument as _;
 
 use super::accept::ready_marker;
 use super::batch_job;
-use super::finish::trace_id;
 use super::look::{World, is_for_pool};
 use super::survey::{Pass, Survey};
-use super::{Jobs, Trouble, text};
+use super::{Jobs, Trouble, text, trace};
 use crate::azure::batch::job::CreateJobError;
 use crate::azure::batch::{AddError, Added, NewJob, NewTask};
 use crate::catalogue::Pool;
@@ -44,6 +44,22 @@ pub(super) enum Again {
     JobOver,
     /// Not known.
     Unknown,
+}
+
+/// A pool's tasks that are added and not over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::act) struct Tasks {
+    /// Waiting for a slot.
+    pub(in crate::act) queued: u64,
+    /// On a node.
+    pub(in crate::act) running: u64,
+}
+
+impl Tasks {
+    /// All of them.
+    pub(in crate::act) fn all(self) -> u64 {
+        self.queued + self.running
+    }
 }
 
 /// A waiting shard, with what is needed to claim it.
@@ -115,19 +131,30 @@ impl Jobs {
         }
     }
 
+    /// Counts a pool's tasks that are added and not over.
+    ///
+    /// # Errors
+    /// When the list of our Azure Batch jobs could not be read.
+    pub(in crate::act) async fn tasks_of(&self, pool: &str) -> Result<Tasks, Trouble> {
+        let mut tasks = Tasks::default();
+        let Some(batch) = self.batch() else { return Ok(tasks) };
+        let prefix = batch_job::prefix(pool);
+        let jobs = batch.jobs(&prefix).await?.jobs;
+        for job in jobs.iter().filter(|job| batch_job::day_of(&prefix, &job.id).is_some()) {
+            if let Ok(counts) = batch.task_counts(&job.id).await {
+                tasks.queued += counts.tasks.active;
+                tasks.running += counts.tasks.running;
+            }
+        }
+        Ok(tasks)
+    }
+
     /// What a pool offers; none while it takes no work.
     async fn offer(&self, world: World<'_>, pool: &Pool) -> Result<Option<dispatch::Pool>, Trouble> {
         let (Some(batch), Some(_)) = (self.batch(), &pool.worker) else { return Ok(None) };
         let nodes = pool.facts.max_nodes.min(world.knobs.max_nodes);
         let per_node = u64::from(pool.facts.slots_per_node.max(1));
-        let mut tasks = 0;
-        let prefix = batch_job::prefix(&pool.facts.name);
-        let jobs = batch.jobs(&prefix).await?.jobs;
-        for job in jobs.iter().filter(|job| batch_job::day_of(&prefix, &job.id).is_some()) {
-            if let Ok(counts) = batch.task_counts(&job.id).await {
-                tasks += counts.tasks.active + counts.tasks.running;
-            }
-        }
+        let tasks = self.tasks_of(&pool.facts.name).await?.all();
         // A pool that cannot be counted has work sent to it all the same: nodes come for tasks.
         let nodes_now = batch.node_counts(&pool.facts.name).await.unwrap_or_default();
         let kinds = [nodes_now.dedicated, nodes_now.low_priority];
@@ -161,7 +188,7 @@ impl Jobs {
             if work >= enough || surveys.len() == JOBS_MAX {
                 break;
             }
-            match self.survey(&tenant, &job, pass).await {
+            match self.survey(&tenant, &job, pass).instrument(trace::span(&tenant, &job)).await {
                 Ok(Some(survey)) => {
                     work += survey.waiting().map(|open| open.left.0).sum::<u64>();
                     surveys.push(survey);
@@ -174,7 +201,7 @@ impl Jobs {
                 }
                 // One job that nobody can read must not hold up the others.
                 Err(error @ Trouble::Unreadable { .. }) => {
-                    tracing::error!(%error, job = %job, "a job waits for a version that can read it");
+                    tracing::error!(%error, %tenant, %job, "a job waits for a version that can read it");
                 }
                 Err(error) => return Err(error),
             }
@@ -253,7 +280,7 @@ impl Jobs {
         let is_won = self.store().claim(&key, text(&tried)).await? == Claim::Won;
         if is_won && let Some(job) = self.job(&member.tenant, &member.job).await? {
             let Member { shard, k, .. } = *member;
-            tracing::info!(job = %member.job, trace_id = trace_id(&job), shard, k, pack, "a shard is sent");
+            trace::span_of(&job).in_scope(|| tracing::info!(shard, k, pack, "a shard is sent"));
         }
         Ok(is_won)
     }

@@ -5,11 +5,13 @@
 //!
 //! - [`keys`]: the development keys
 //! - `catalogue`: models, backend and tenant that the handler reads
+//! - `half_written`: what a kill left of objects that were being written
 //! - `platform`: app settings, and the host that is started again when it ends
 //! - `processes`: who runs, so that the next start can end leftovers
 //! - `ready`: the file that tells others where everything is
 
 mod catalogue;
+mod half_written;
 pub mod keys;
 mod platform;
 mod processes;
@@ -261,6 +263,10 @@ impl Files {
 
     fn prepare(&self) -> Result<(), Error> {
         std::fs::create_dir_all(self.blobs.join("config")).map_err(io("cannot make the state folder"))?;
+        let left = half_written::delete(&self.blobs).map_err(io("cannot clear half-written objects"))?;
+        if left > 0 {
+            tracing::info!(left, "objects that a kill left half-written are deleted");
+        }
         if self.knobs.exists() {
             return Ok(());
         }

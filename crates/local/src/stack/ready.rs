@@ -34,8 +34,14 @@ pub struct Ready {
     pub host_url: String,
     /// The Storage Queue stand-in.
     pub queue_url: String,
-    /// The Azure Batch stand-in; none yet.
+    /// The Azure Batch stand-in.
     pub batch_url: String,
+    /// The name of its account.
+    #[serde(default)]
+    pub batch_account: String,
+    /// The account's key, which opens nothing but the stand-in.
+    #[serde(default)]
+    pub batch_key: String,
     /// `file:///…`.
     pub blob_url: String,
     /// The front before the replicas.
@@ -65,6 +71,8 @@ impl Ready {
             host_url: base.to_owned(),
             queue_url: queue.url(),
             batch_url: batch.url().to_owned(),
+            batch_account: batch.account().to_owned(),
+            batch_key: batch.key().to_owned(),
             blob_url: blobs.to_string(),
             realtime_url: front.url(),
             telemetry_url: telemetry.url(),
