@@ -432,3 +432,13 @@ async fn its_tenant_sees_what_came_of_it() {
     assert_eq!(handler.get(&path, READER).send().await.unwrap().status(), 404);
     assert_eq!(handler.post(&path, KEY, "").send().await.unwrap().status(), 405);
 }
+
+#[test]
+fn the_sample_in_the_documents_is_one() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with("Webhooks")).unwrap();
+    let sample = section.split("```json").nth(1).unwrap().split("```").next().unwrap();
+    let webhook: wire::catalogue::Webhook = serde_json::from_str(sample).unwrap();
+    assert!(webhook.secret_setting.ends_with("_WEBHOOK_SECRET"));
+}

@@ -155,7 +155,7 @@ pub struct Up {
     pub boot: f64,
     /// Endpoint on this machine that is told when a batch ends, as http://127.0.0.1:PORT/PATH. The
     /// secret that its requests are signed with stands in the ready file, new with each start.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = loopback_url)]
     pub webhook: Option<String>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
@@ -364,6 +364,15 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// The stack is on one machine, and its clock may run faster than anybody else's.
+fn loopback_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    match url.as_ref().and_then(|url| url.host_str()) {
+        Some("127.0.0.1" | "[::1]" | "localhost") => Ok(text.to_owned()),
+        _ => Err("give a URL on this machine, as http://127.0.0.1:8000/ends".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -379,6 +388,15 @@ mod tests {
     fn wrong_numbers_are_refused() {
         for wrong in ["--replicas=0", "--cold-start=-1", "--cold-start=soon", "--port=70000"] {
             assert!(Cli::try_parse_from(["switchyard", "up", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn webhooks_of_a_local_stack_are_local() {
+        let up = |url: &str| Cli::try_parse_from(["switchyard", "up", "--webhook", url]).is_ok();
+        assert!(up("http://127.0.0.1:8000/ends") && up("http://[::1]:8000") && up("http://localhost"));
+        for wrong in ["https://example.com", "http://127.0.0.1.example.com", "ftp://localhost", "8000"] {
+            assert!(!up(wrong), "{wrong}");
         }
     }
 }

@@ -192,7 +192,8 @@ impl Stack {
         )?;
 
         let mut ready = Ready::new(&base, &keys, &files, (&front, &queue, &batch, &telemetry));
-        if options.webhook.is_some() {
+        if let Some(url) = &options.webhook {
+            ready.webhook_url = Some(url.clone());
             ready.webhook_secret = Some(keys::webhook_secret().map_err(io("no random bytes"))?);
         }
         let settings = platform::app_settings(options.clock, &files, &ready, (&queue, &batch, &telemetry));
