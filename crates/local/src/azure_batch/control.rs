@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::account::pool::{Kind, ResizeError};
+use super::account::pool::ResizeError;
 use super::account::{Account, BootEnd, Boots, Capacity, NodeRefusal, Quota, Storm};
 use super::fault::{Code, Fault};
 use crate::loopback::{self, Body};
@@ -301,15 +301,8 @@ fn set_boots(asked: BootsAsked, account: &mut Account) -> Result<Value, Refused>
 }
 
 fn keep_resize_errors(asked: &ResizeErrorsAsked, account: &mut Account) -> Result<Value, Refused> {
-    let error = |code: &String| match code.as_str() {
-        "AccountCoreQuotaReached" => Some(ResizeError::QuotaReached(Kind::Dedicated)),
-        "AccountLowPriorityCoreQuotaReached" => Some(ResizeError::QuotaReached(Kind::Spot)),
-        "AllocationFailed" => Some(ResizeError::AllocationFailed(Kind::Spot)),
-        _ => None,
-    };
-    let errors: Option<Vec<ResizeError>> = asked.codes.iter().map(error).collect();
-    let known =
-        "`codes` are AccountCoreQuotaReached, AccountLowPriorityCoreQuotaReached and AllocationFailed";
+    let errors: Option<Vec<ResizeError>> = asked.codes.iter().map(|code| ResizeError::named(code)).collect();
+    let known = "`codes` are AccountCoreQuotaReached, AccountLowPriorityCoreQuotaReached, AllocationFailed, ResizeStopped";
     account.keep_resize_errors(&asked.pool, errors.ok_or_else(|| Refused::asked(known))?)?;
     Ok(json!({}))
 }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::account::pool::ResizeError;
 use super::account::{Account, Boots, Capacity, NodeRefusal, Pace, Quota, Storm};
 use super::auth::Credential;
 use super::body;
@@ -138,6 +139,20 @@ impl Server {
     /// [`NodeRefusal::NoSuchNode`] when there is no such pool.
     pub fn storm(&self, pool: &str, storm: Storm) -> Result<Vec<String>, NodeRefusal> {
         self.shared.change(|account, now_ms| account.storm(pool, storm, now_ms))
+    }
+
+    /// Makes a pool show resize errors of these codes, whatever its resizes do, until others are
+    /// kept: the service's old errors outlive their causes.
+    ///
+    /// # Errors
+    /// When there is no such pool or code; the text says which.
+    pub fn keep_resize_errors(&self, pool: &str, codes: &[&str]) -> Result<(), String> {
+        let known = |code: &&str| {
+            ResizeError::named(code).ok_or_else(|| format!("no resize error has the code {code}"))
+        };
+        let errors = codes.iter().map(known).collect::<Result<Vec<_>, _>>()?;
+        let kept = self.shared.change(|account, _| account.keep_resize_errors(pool, errors));
+        kept.map_err(|_| format!("there is no pool {pool}"))
     }
 
     /// Makes a pool's formula be evaluated no more, or again. Switching autoscale off and on, or

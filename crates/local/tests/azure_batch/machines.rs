@@ -133,7 +133,9 @@ async fn quotas_bad_boots_and_old_errors_are_told_by_the_pool() {
     let unusable = usable("dedicated", "unusable") + usable("lowPriority", "unusable");
     let starting = usable("dedicated", "starting") + usable("lowPriority", "starting");
     assert!(unusable + starting >= 1, "{counts}");
-    stand.control("resizeerrors", json!({"pool": "p", "codes": []})).await;
+    assert!(stand.server().keep_resize_errors("p", &["Sunshine"]).is_err());
+    assert!(stand.server().keep_resize_errors("none", &[]).is_err());
+    stand.server().keep_resize_errors("p", &[]).expect("the pool is there");
     assert_eq!(codes(&pool().await), Vec::<Value>::new());
 }
 

@@ -171,6 +171,19 @@ pub(in crate::azure_batch) enum ResizeError {
     ResizeStopped,
 }
 
+impl ResizeError {
+    /// By its code on the wire; where the code does not tell the kind of node, spot.
+    pub(in crate::azure_batch) fn named(code: &str) -> Option<ResizeError> {
+        match code {
+            "AccountCoreQuotaReached" => Some(ResizeError::QuotaReached(Kind::Dedicated)),
+            "AccountLowPriorityCoreQuotaReached" => Some(ResizeError::QuotaReached(Kind::Spot)),
+            "AllocationFailed" => Some(ResizeError::AllocationFailed(Kind::Spot)),
+            "ResizeStopped" => Some(ResizeError::ResizeStopped),
+            _ => None,
+        }
+    }
+}
+
 /// A pool.
 pub(in crate::azure_batch) struct Pool {
     pub(in crate::azure_batch) spec: Spec,

@@ -226,7 +226,8 @@ proptest! {
         world.wait(HOUR_MS);
         world.resize(json!({"targetLowPriorityNodes": 3})).unwrap();
         world.happen(&Event::Enable);
-        world.wait(24 * HOUR_MS);
+        // At most 20 tasks of two runs of five minutes, one after the other.
+        world.wait(6 * HOUR_MS);
         world.check();
         prop_assert_eq!(world.account.job("j").unwrap().open, 0);
     }
