@@ -31,7 +31,8 @@ impl Jobs {
     /// # Errors
     /// [`Trouble`].
     pub async fn stop(&self, job: &Job, why: StopWhy, reason: &str) -> Result<(), Trouble> {
-        let stop = Stop { v: facts::VERSION, why, code: None, reason: reason.to_owned(), at_ms: self.now().0 };
+        let stop =
+            Stop { v: facts::VERSION, why, code: None, reason: reason.to_owned(), at_ms: self.now().0 };
         self.store().create(&JobKeys::new(&job.tenant, &job.job).stop(), text(&stop)).await?;
         Ok(())
     }
