@@ -14,6 +14,7 @@ use policy::reason::Code;
 use policy::units::{MicroUsd, UnixMs};
 
 pub use backend::{Backend, Observed, UnderWay};
+pub use publish::pools as publish_pools;
 
 use crate::catalogue::Catalogue;
 

@@ -43,6 +43,11 @@ impl Views {
         }
     }
 
+    /// The newest view, however old; empty before the first.
+    pub fn newest(&self) -> View {
+        self.0.read().expect("no holder of this lock panics").clone()
+    }
+
     /// The newest view, if it is young enough to be believed.
     pub fn fresh(&self, now: UnixMs) -> Option<View> {
         let newest = self.0.read().expect("no holder of this lock panics");

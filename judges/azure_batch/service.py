@@ -1,4 +1,5 @@
-"""The vendor's own Azure Batch client against the stand-in: public calls only, real processes.
+"""The vendor's own Azure Batch client against the stand-in: public calls only, real processes. Time runs
+so fast that intervals of minutes pass in seconds.
 
 Usage: service.py, with AZURE_BATCH_ENDPOINT, AZURE_BATCH_ACCOUNT and AZURE_BATCH_ACCESS_KEY in the
 environment, named as the vendor's command line names them.
@@ -127,6 +128,150 @@ def pools_grow_shrink_and_go():
     refused(ResourceNotFoundError, lambda: CLIENT.get_pool("grow"), "PoolNotFound")
 
 
+def enabled(name, formula=None, interval=None):
+    minutes = interval and datetime.timedelta(minutes=interval)
+    options = models.BatchPoolEnableAutoScaleOptions(
+        auto_scale_formula=formula, auto_scale_evaluation_interval=minutes
+    )
+    CLIENT.enable_pool_auto_scale(name, options)
+
+
+def evaluated(name, formula):
+    return CLIENT.evaluate_pool_auto_scale(name, models.BatchPoolEvaluateAutoScaleOptions(auto_scale_formula=formula))
+
+
+def after_half_a_minute(call):
+    """Calls until the service's thirty seconds, which are half a second here, are over."""
+
+    def called():
+        try:
+            call()
+        except HttpResponseError as error:
+            assert error.model.code == "TooManyEnableAutoScaleRequests", error
+            return False
+        return True
+
+    until("half a minute is over", called)
+
+
+# The documentation's "Pending tasks" with spot nodes: guarded by a percentage, draining.
+PENDING = """
+most = 2;
+percent = $PendingTasks.GetSamplePercent(180 * TimeInterval_Second);
+pending = percent < 50 ? 1 : max(0, $PendingTasks.GetSample(180 * TimeInterval_Second));
+$TargetLowPriorityNodes = min(most, pending);  // $PendingTasks includes running ones
+$NodeDeallocationOption = taskcompletion;
+"""
+
+
+def autoscale_is_evaluated_enabled_and_disabled():
+    pool(
+        "scale",
+        spot=None,
+        dedicated=None,
+        enable_auto_scale=True,
+        auto_scale_formula="$TargetLowPriorityNodes=1;$TargetDedicatedNodes=1;",
+        auto_scale_evaluation_interval=datetime.timedelta(minutes=5),
+    )
+    until("both nodes are idle", lambda: [n.state for n in CLIENT.list_nodes("scale")] == ["idle", "idle"])
+    found = CLIENT.get_pool("scale")
+    assert found.enable_auto_scale and found.auto_scale_evaluation_interval == datetime.timedelta(minutes=5), found
+    assert (found.target_dedicated_nodes, found.target_low_priority_nodes) == (1, 1), found
+    results = "$TargetDedicatedNodes=1;$TargetLowPriorityNodes=1;$NodeDeallocationOption=requeue"
+    assert found.auto_scale_run.results == results, found.auto_scale_run
+    assert found.auto_scale_run.timestamp and found.auto_scale_run.error is None, found.auto_scale_run
+
+    run = evaluated("scale", "$TargetDedicatedNodes = time().year > 2000 ? 7 : 1; x = 2;")
+    assert run.results == "$TargetDedicatedNodes=7;$NodeDeallocationOption=requeue;x=2", run.results
+    run = evaluated("scale", "$TargetDedicatedNodes = avg($CPUPercent.GetSample(TimeInterval_Week, 99));")
+    assert run.error.code == "InsufficientSampleData", run.error
+    assert "$CPUPercent wanted 99%" in run.error.error_values[0].value, run.error.error_values
+    wrong = refused(HttpResponseError, lambda: evaluated("scale", "$TargetDedicatedNodes = (1;"), "AutoScalingFormulaSyntaxError")
+    assert wrong.status_code == 400 and wrong.model.error_values[0].value.startswith("Line 1, Col "), wrong.model
+    assert CLIENT.get_pool("scale").target_dedicated_nodes == 1, "an evaluation applies nothing"
+
+    patient = BatchClient(ENDPOINT, AzureNamedKeyCredential(ACCOUNT, KEY), retry_total=0)
+    resize = models.BatchPoolResizeOptions(target_low_priority_nodes=5)
+    refused(
+        ResourceExistsError,
+        lambda: CLIENT.begin_resize_pool("scale", resize, polling_interval=0),
+        "OperationNotValidOnPool",
+    )
+    enabled("scale", PENDING)
+    too_soon = models.BatchPoolEnableAutoScaleOptions(auto_scale_formula=PENDING)
+    refused(
+        HttpResponseError,
+        lambda: patient.enable_pool_auto_scale("scale", too_soon),
+        "TooManyEnableAutoScaleRequests",
+    )
+    found = CLIENT.get_pool("scale")
+    assert found.auto_scale_formula == PENDING, found.auto_scale_formula
+    assert found.auto_scale_evaluation_interval == datetime.timedelta(minutes=5), "an omitted member stays"
+    after_half_a_minute(lambda: enabled("scale", interval=10))
+    assert CLIENT.get_pool("scale").auto_scale_evaluation_interval == datetime.timedelta(minutes=10)
+    assert CLIENT.get_pool("scale").auto_scale_formula == PENDING
+    CLIENT.disable_pool_auto_scale("scale")
+    found = CLIENT.get_pool("scale")
+    assert not found.enable_auto_scale and found.auto_scale_formula is None, found
+    refused(ResourceExistsError, lambda: evaluated("scale", "$x=1"), "OperationNotValidOnPool")
+    CLIENT.begin_delete_pool("scale", polling_interval=0).result()
+
+
+def an_autoscaled_pool_follows_its_work():
+    pool(
+        "follow",
+        spot=None,
+        dedicated=None,
+        enable_auto_scale=True,
+        auto_scale_formula=PENDING,
+        auto_scale_evaluation_interval=datetime.timedelta(minutes=5),
+    )
+    job("follow", "follow")
+    names = [f"t{number:03}" for number in range(250)]
+    CLIENT.create_tasks("follow", [task(name, "/bin/sleep 0.01") for name in names])
+    assert CLIENT.get_job_task_counts("follow").task_counts.completed < 250
+    until("the pool has grown", lambda: CLIENT.get_pool("follow").current_low_priority_nodes == 2)
+    until("all succeed", lambda: CLIENT.get_job_task_counts("follow").task_counts.succeeded == 250)
+    assert list(CLIENT.list_tasks("follow", filter="executionInfo/requeueCount gt 0")) == [], "no shrink kills"
+    until("the pool has gone", lambda: CLIENT.get_pool("follow").current_low_priority_nodes == 0)
+    [counts] = CLIENT.list_pool_node_counts(filter="poolId eq 'follow'")
+    assert (counts.low_priority.total, counts.dedicated.total) == (0, 0), counts
+    CLIENT.begin_delete_job("follow", polling_interval=0).result()
+    CLIENT.begin_delete_pool("follow", polling_interval=0).result()
+
+
+def nodes_are_removed_by_name():
+    pool("remove", dedicated=2)
+    until("both nodes are idle", lambda: [n.state for n in CLIENT.list_nodes("remove")] == ["idle", "idle"])
+    first = next(iter(CLIENT.list_nodes("remove"))).id
+    CLIENT.begin_remove_nodes("remove", models.BatchNodeRemoveOptions(node_ids=[first]), polling_interval=0).result()
+    assert CLIENT.get_pool("remove").target_dedicated_nodes == 1
+    assert first not in [node.id for node in CLIENT.list_nodes("remove")]
+
+
+def what_never_gets_better_is_told():
+    stand_in("quota", {"lowPriorityCores": 4, "dedicatedCores": 0})
+    stand_in("boots", {"pool": "bad", "end": "starttaskfailed", "times": 1})
+    pool("bad", spot=2, dedicated=1)
+    until("the pool is steady", lambda: CLIENT.get_pool("bad").allocation_state == "steady")
+    codes = [error.code for error in CLIENT.get_pool("bad").resize_errors]
+    assert codes == ["AccountCoreQuotaReached", "AccountLowPriorityCoreQuotaReached"], codes
+    until("its start task has failed", lambda: [n.state for n in CLIENT.list_nodes("bad")] == ["starttaskfailed"])
+    [counts] = CLIENT.list_pool_node_counts(filter="poolId eq 'bad'")
+    assert counts.low_priority.start_task_failed == 1, counts
+    stand_in("quota", {})
+    CLIENT.begin_delete_pool("bad", polling_interval=0).result()
+
+
+def a_multi_instance_task_has_all_its_nodes():
+    pool("wide", dedicated=2)
+    job("wide", "wide")
+    settings = models.MultiInstanceSettings(coordination_command_line="", number_of_instances=2)
+    CLIENT.create_task("wide", task("wide", "/bin/sh -c 'echo $AZ_BATCH_NODE_LIST'", multi_instance_settings=settings))
+    assert completed("wide", "wide").execution_info.exit_code == 0
+    assert text("wide", "wide", "stdout.txt").strip() == ";".join(node.id for node in CLIENT.list_nodes("wide"))
+
+
 def tasks_run_and_are_read():
     pool("run", spot=2, task_slots_per_node=2)
     job("run", "run", common_environment_settings=[models.EnvironmentSetting(name="SHARED", value="from the job")])
@@ -164,7 +309,7 @@ def failures_are_told_and_retried():
     info = completed("run", "thrice").execution_info
     assert (info.exit_code, info.retry_count, info.result) == (3, 2, "failure"), info
     assert (info.failure_info.category, info.failure_info.code) == ("usererror", "FailureExitCode"), info
-    limit = models.BatchTaskConstraints(max_wall_clock_time=datetime.timedelta(seconds=1), max_task_retry_count=5)
+    limit = models.BatchTaskConstraints(max_wall_clock_time=datetime.timedelta(minutes=1), max_task_retry_count=5)
     CLIENT.create_task("run", task("long", "/bin/sleep 600", constraints=limit))
     info = completed("run", "long").execution_info
     assert (info.failure_info.code, info.retry_count) == ("TaskEnded", 0), info
@@ -288,6 +433,11 @@ def what_is_wrong_is_refused():
 
 for judge in (
     pools_grow_shrink_and_go,
+    autoscale_is_evaluated_enabled_and_disabled,
+    an_autoscaled_pool_follows_its_work,
+    nodes_are_removed_by_name,
+    what_never_gets_better_is_told,
+    a_multi_instance_task_has_all_its_nodes,
     tasks_run_and_are_read,
     failures_are_told_and_retried,
     many_tasks_in_collections_and_pages,

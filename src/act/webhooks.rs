@@ -29,8 +29,7 @@ use wire::openai::{BATCH_PREFIX, Event, EventData, EventKind};
 
 use super::fact;
 use super::jobs::accept::minute;
-use super::jobs::trace::trace_id;
-use super::jobs::{Jobs, Trouble};
+use super::jobs::{Jobs, Trouble, trace};
 use crate::catalogue::{Catalogue, Tenant, Webhook};
 use schedule::{Ended, Made, WITHIN_MS};
 use send::{Message, Reach, Sender};
@@ -226,9 +225,8 @@ impl Hands {
                     is_down = told == Told::Badly;
                     self.remember(&line, is_down);
                 }
-                Err(error) => {
-                    tracing::warn!(%error, job = %due.job, "a webhook's turn broke off; it comes again")
-                }
+                Err(error) => trace::span(&line.0, &due.job)
+                    .in_scope(|| tracing::warn!(%error, "a webhook's turn broke off; it comes again")),
             }
         }
     }
@@ -338,12 +336,14 @@ impl Hands {
 
 /// Of the URL only the host: the rest may hold what is secret.
 fn log(job: &Job, webhook: &Webhook, n: u32, attempt: &Attempt) {
-    let (trace_id, host) = (trace_id(job), webhook.url.host_str());
-    let (status, problem) = (attempt.status, attempt.problem.map(Problem::as_str));
-    let outcome = attempt.outcome.as_str();
-    if attempt.outcome == Outcome::Delivered {
-        tracing::info!(job = %job.job, tenant = job.tenant, trace_id, host, n, status, took_ms = attempt.took_ms, "webhook told");
-    } else {
-        tracing::warn!(job = %job.job, tenant = job.tenant, trace_id, host, n, status, problem, outcome, took_ms = attempt.took_ms, "webhook not told");
+    let _entered = trace::span_of(job).entered();
+    let Attempt { status, took_ms, .. } = *attempt;
+    let (host, problem) = (webhook.url.host_str(), attempt.problem.map(Problem::as_str));
+    match attempt.outcome {
+        Outcome::Delivered => tracing::info!(host, n, status, took_ms, "webhook told"),
+        outcome => {
+            let outcome = outcome.as_str();
+            tracing::warn!(host, n, status, problem, outcome, took_ms, "webhook not told");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Counts as custom metrics. Labels come from the catalogue and closed lists only.
 
+use facts::view::View;
 use opentelemetry::KeyValue;
 use policy::units::UnixMs;
 
@@ -35,6 +36,38 @@ impl Metrics {
             in_flight.record(seen.in_flight.into(), &label);
             if let Some(spread) = seen.latency {
                 latency.record(spread.p95.0, &label);
+            }
+        }
+    }
+}
+
+/// Records what is seen of pools: nodes, their use and their tasks.
+pub fn pools(telemetry: &Telemetry, view: &View) {
+    let Some(meter) = telemetry.meter() else { return };
+    let used = meter.u64_gauge("switchyard.pool_utilization_percent").build();
+    let counts = meter.u64_gauge("switchyard.pool_nodes").build();
+    let tasks = meter.u64_gauge("switchyard.pool_queued_tasks").build();
+    let evictions = meter.u64_gauge("switchyard.pool_evictions_last_hour").build();
+    for (name, seen) in &view.pools {
+        let pool = || KeyValue::new("pool", name.clone());
+        // A pool without nodes is not used badly.
+        if let Some(percent) = seen.utilization_percent() {
+            used.record(percent, &[pool()]);
+        }
+        tasks.record(seen.queued_tasks, &[pool()]);
+        evictions.record(seen.nodes.evictions.len() as u64, &[pool()]);
+        for (kind, nodes) in [("spot", seen.spot), ("dedicated", seen.dedicated)] {
+            let states = [
+                ("target", nodes.target),
+                ("busy", nodes.busy),
+                ("idle", nodes.usable.saturating_sub(nodes.busy)),
+                ("starting", nodes.starting),
+                ("preempted", nodes.preempted),
+                ("broken", nodes.broken),
+            ];
+            for (state, count) in states {
+                let labels = [pool(), KeyValue::new("kind", kind), KeyValue::new("state", state)];
+                counts.record(count.into(), &labels);
             }
         }
     }

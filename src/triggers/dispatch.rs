@@ -16,6 +16,7 @@ use crate::act::realtime::Realtime;
 use crate::app::App;
 use crate::catalogue::Catalogue;
 use crate::failure::Failure;
+use crate::observe;
 
 /// Looks at the job of a message, or runs the rescue that it names.
 ///
@@ -53,7 +54,9 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
         Err(error) => return format!("{id}: the sweep goes on, because {error}"),
     };
     let mut sent = 0;
-    if let Ok(Some(job)) = app.jobs.job(tenant, id).await
+    let spent = observe::spent_this_hour(&app.metrics, &app.views, app.now());
+    if policy::dispatch::paused(&knobs, spent, app.now()).is_none()
+        && let Ok(Some(job)) = app.jobs.job(tenant, id).await
         && let Some(pool) = catalogue.pools.iter().find(|pool| pool.facts.name == job.pool)
     {
         match app.jobs.dispatch(world, pool, Some((tenant, id)), &pass).await {

@@ -1,6 +1,7 @@
 //! Function `Jobs`: a tenant's jobs: list, state with the reason for waiting, result, logs, webhooks,
 //! cancel, promote, delete. Somebody else's job is no job.
 
+pub mod pool;
 pub mod view;
 mod webhooks;
 
@@ -12,7 +13,7 @@ use facts::job::{Kind, StopWhy};
 use facts::key::{self, JobKeys};
 use facts::{JobId, line};
 use futures_util::{StreamExt as _, stream};
-use policy::Knobs;
+use policy::{Knobs, dispatch};
 use serde_json::json;
 use serde_json::value::RawValue;
 use wire::catalogue::Permission;
@@ -26,6 +27,7 @@ use crate::auth;
 use crate::catalogue::{Catalogue, Tenant};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::http::{self, Method, Request, Response};
+use crate::observe;
 use view::{Beside, Offer};
 
 /// Jobs of one page where the request does not say.
@@ -93,8 +95,18 @@ impl Desk<'_> {
             stop: if survey.state.stopped { jobs.stop_of(&keys).await.map_err(trouble)? } else { None },
             end: if survey.state.ended { jobs.end_of(&keys).await.map_err(trouble)? } else { None },
             offer: Offer::NotAsked,
+            pool: self
+                .app
+                .views
+                .fresh(self.app.now())
+                .and_then(|mut view| view.pools.remove(&survey.job.pool)),
         };
         if survey.waiting().next().is_some() {
+            let spent = observe::spent_this_hour(&self.app.metrics, &self.app.views, self.app.now());
+            if let Some(reason) = dispatch::paused(self.knobs, spent, self.app.now()) {
+                beside.offer = Offer::Paused(reason);
+                return Ok(view::view(survey, &beside, self.app.now()));
+            }
             // Not knowing the pool must not hide the job.
             let offer = jobs.offer_of(self.world(), &survey.job.pool).await.unwrap_or(None);
             beside.offer = offer.map_or(Offer::None, Offer::Of);

@@ -1,6 +1,9 @@
 //! Function `Status`: what is broken, at risk and wasted, in three lines and as data; and the number
 //! of replicas that a scaler asks for.
 
+mod pools;
+
+use facts::view::View;
 use policy::Knobs;
 use policy::knobs::AutoscaleMode;
 use policy::units::UnixMs;
@@ -22,7 +25,7 @@ pub async fn answer(app: &App, request: &Request, page: &[&str]) -> Result<Respo
     let catalogue = app.catalogue().await?;
     auth::admin(&catalogue, &request.headers)?;
     match page {
-        [] | [""] => Ok(overview(app, &catalogue, request)),
+        [] | [""] => Ok(overview(app, &catalogue, request).await),
         ["replicas", name] => {
             let backend = catalogue.backend(name).ok_or_else(|| {
                 Failure::new(
@@ -48,9 +51,14 @@ fn wanted_replicas(app: &App, backend: &Backend) -> Response {
     http::json(200, &json!({ "backend": backend.name, "replicas": plan.replicas, "reason": reason }))
 }
 
-fn overview(app: &App, catalogue: &Catalogue, request: &Request) -> Response {
+async fn overview(app: &App, catalogue: &Catalogue, request: &Request) -> Response {
     let now = app.now();
-    let lines = [broken(app, catalogue, now), at_risk(app, now), wasted(app, catalogue, now)];
+    let view = app.views.newest();
+    let lines = [
+        line("broken", broken(app, catalogue, &view, now)),
+        line("at risk", at_risk(app, catalogue, &view, now)),
+        line("wasted", wasted(app, catalogue, &view, now)),
+    ];
     if request.header("accept").is_some_and(|kinds| kinds.starts_with("text/plain")) {
         let text = format!("{}\n", lines.join("\n"));
         let mut response = http::bytes(200, text.into());
@@ -82,13 +90,17 @@ fn overview(app: &App, catalogue: &Catalogue, request: &Request) -> Response {
             "estimated_usd": totals.cost.usd(),
             "decisions_not_recorded": app.records.dropped(),
         },
-        "spent_this_hour_usd": app.metrics.spent_this_hour(now).usd(),
-        "deferred_lane": "not in this version",
+        "spent_this_hour_usd": observe::spent_this_hour(&app.metrics, &app.views, now).usd(),
+        "pools": pools::shown(app, catalogue, &view, now).await,
     });
     http::json(200, &shown)
 }
 
-fn broken(app: &App, catalogue: &Catalogue, now: UnixMs) -> String {
+fn line(what: &str, found: Vec<String>) -> String {
+    if found.is_empty() { format!("{what}: nothing") } else { format!("{what}: {}", found.join("; ")) }
+}
+
+fn broken(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<String> {
     let state = |backend: &&std::sync::Arc<Backend>| app.metrics.backend(&backend.name).observed(now).breaker;
     let down: Vec<&str> = catalogue
         .backends
@@ -96,14 +108,14 @@ fn broken(app: &App, catalogue: &Catalogue, now: UnixMs) -> String {
         .filter(|backend| state(backend) != breaker::State::Closed)
         .map(|backend| backend.name.as_str())
         .collect();
-    if down.is_empty() {
-        "broken: nothing".to_owned()
-    } else {
-        format!("broken: no answer from {}", down.join(", "))
+    let mut found = pools::broken(catalogue, view);
+    if !down.is_empty() {
+        found.insert(0, format!("no answer from {}", down.join(", ")));
     }
+    found
 }
 
-fn at_risk(app: &App, now: UnixMs) -> String {
+fn at_risk(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<String> {
     let knobs = app.knobs.now();
     let mut risks = Vec::new();
     if let Some(refused) = &knobs.refused {
@@ -113,16 +125,17 @@ fn at_risk(app: &App, now: UnixMs) -> String {
         risks.push(format!("newest catalogue refused ({refused})"));
     }
     if let Some(cap) = knobs.knobs.max_usd_per_hour {
-        let spent = app.metrics.spent_this_hour(now);
+        let spent = observe::spent_this_hour(&app.metrics, &app.views, now);
         // Four fifths of a budget is where one still has time to act.
         if spent.0.saturating_mul(5) > cap.0.saturating_mul(4) {
             risks.push(format!("{:.2} of {:.2} USD of this hour are spent", spent.usd(), cap.usd()));
         }
     }
-    if risks.is_empty() { "at risk: nothing".to_owned() } else { format!("at risk: {}", risks.join("; ")) }
+    risks.extend(pools::at_risk(catalogue, view, &knobs.knobs));
+    risks
 }
 
-fn wasted(app: &App, catalogue: &Catalogue, now: UnixMs) -> String {
+fn wasted(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<String> {
     let floor = app.knobs.knobs().min_replicas;
     let idle = |backend: &&std::sync::Arc<Backend>| {
         let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
@@ -130,15 +143,16 @@ fn wasted(app: &App, catalogue: &Catalogue, now: UnixMs) -> String {
         floor > 0 && !used_lately
     };
     let idle: Vec<&std::sync::Arc<Backend>> = catalogue.backends.iter().filter(idle).collect();
-    if idle.is_empty() {
-        return "wasted: nothing".to_owned();
+    let mut found = pools::wasted(catalogue, view);
+    if !idle.is_empty() {
+        let each_hour: f64 = idle.iter().map(|backend| backend.facts.price_per_replica_hour.usd()).sum();
+        let cost = each_hour * f64::from(floor);
+        let count = idle.len();
+        found.insert(0, format!(
+            "{cost:.2} USD an hour for {floor} idle replica(s) each of {count} backend(s), kept by min-aca-replicas"
+        ));
     }
-    let each_hour: f64 = idle.iter().map(|backend| backend.facts.price_per_replica_hour.usd()).sum();
-    let cost = each_hour * f64::from(floor);
-    format!(
-        "wasted: {cost:.2} USD an hour for {floor} idle replica(s) each of {} backend(s), kept by min-aca-replicas",
-        idle.len()
-    )
+    found
 }
 
 fn backend(app: &App, backend: &Backend, now: UnixMs) -> Value {

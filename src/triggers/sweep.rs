@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use facts::JobId;
 use facts::key;
 use futures_util::{StreamExt as _, stream};
+use policy::dispatch;
 use tracing::Instrument as _;
 use wire::envelope::{Done, Envelope};
 
@@ -18,6 +19,7 @@ use crate::act::jobs::trace;
 use crate::act::merge::merge;
 use crate::app::App;
 use crate::failure::Failure;
+use crate::observe;
 
 /// No new look begins after this; the next sweep goes on from the markers.
 const LOOKS_WITHIN: Duration = Duration::from_secs(14);
@@ -49,7 +51,12 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
     };
     app.webhooks.begin(&catalogue);
     let mut sent = 0;
-    for pool in &catalogue.pools {
+    let spent = observe::spent_this_hour(&app.metrics, &app.views, app.now());
+    let paused = dispatch::paused(&knobs, spent, app.now());
+    if let Some(reason) = &paused {
+        tracing::info!(%reason, "nothing is sent to pools");
+    }
+    for pool in catalogue.pools.iter().filter(|_| paused.is_none()) {
         match app.jobs.dispatch(world, pool, None, &pass).await {
             Ok(tasks) => sent += tasks,
             Err(error) => tracing::warn!(%error, pool = pool.facts.name, "not dispatched; trying again"),

@@ -96,7 +96,11 @@ impl World {
         let new = New {
             id: JobId::random(),
             tenant: TENANT.to_owned(),
-            kind: Kind::OpenaiBatch { file: "f".to_owned(), completion_window: "24h".to_owned() },
+            kind: Kind::OpenaiBatch {
+                file: "f".to_owned(),
+                completion_window: "24h".to_owned(),
+                output_expires_s: None,
+            },
             url: "/v1/embeddings".to_owned(),
             model: ("m".to_owned(), None),
             body_hash: "hash".to_owned(),
@@ -159,6 +163,7 @@ impl World {
             cost_micro_usd: 0,
             compute_ms: 0,
             retries: 0,
+            labels: BTreeMap::new(),
         };
         let text = serde_json::to_string(&end).unwrap();
         self.store.create(&JobKeys::new(TENANT, &job.job).end(), text).await.unwrap();
@@ -431,4 +436,14 @@ async fn its_tenant_sees_what_came_of_it() {
     // Another tenant, another method.
     assert_eq!(handler.get(&path, READER).send().await.unwrap().status(), 404);
     assert_eq!(handler.post(&path, KEY, "").send().await.unwrap().status(), 405);
+}
+
+#[test]
+fn the_sample_in_the_documents_is_one() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with("Webhooks")).unwrap();
+    let sample = section.split("```json").nth(1).unwrap().split("```").next().unwrap();
+    let webhook: wire::catalogue::Webhook = serde_json::from_str(sample).unwrap();
+    assert!(webhook.secret_setting.ends_with("_WEBHOOK_SECRET"));
 }

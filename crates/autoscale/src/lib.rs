@@ -1,8 +1,13 @@
 //! The Azure Batch autoscale formula language.
 //!
 //! Start at [`parse`], which turns text into a [`Formula`]: a list of [`Statement`]s, each a typed
-//! tree with positions. [`Formula::evaluate`] runs it in a [`World`] (the time, a [`History`] of
-//! samples, the pool's targets) and gives [`Results`], which print as the service prints them.
+//! tree with positions ([`tree`]). [`Formula::evaluate`] runs it in a [`World`] (the time, a
+//! [`History`] of samples, the pool's targets) and gives [`Results`], which print as the service
+//! prints them; [`Formula::trace`] also tells what each statement saw. The language's tables are
+//! data: [`types::OPERATIONS`], [`function::Function::signatures`], [`sample::Method::overloads`].
+//!
+//! The service documents less than formulas can say. [`undocumented`] lists what a text relies on,
+//! [`evaluate`] says what happens then.
 //!
 //! [`render`] goes the other way: it writes the formula of a plan.
 //!

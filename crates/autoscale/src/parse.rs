@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::function::Function;
 use crate::lex::{Token, TokenKind, lex};
+use crate::time::Unit;
 use crate::tree::{Action, Expr, ExprKind, Formula, Position, Statement, Variable};
 use crate::types::Type;
 use crate::undocumented::{Caution, Undocumented};
@@ -16,8 +17,8 @@ use crate::{Deallocation, Error, ErrorKind, Metric};
 pub const CHARACTERS_MAX: usize = 8_192;
 /// Statements that the service takes.
 pub const STATEMENTS_MAX: usize = 100;
-/// How deep expressions may nest, in parentheses or by operators in a row. Ours: it bounds the
-/// stack of everything that walks a tree.
+/// How deep expressions may nest, in parentheses or by operators in a row. Ours: it bounds the stack
+/// of everything that reads or walks a tree, to 1 MiB in a debug build.
 pub const DEPTH_MAX: usize = 100;
 
 /// Reads a formula.
@@ -78,6 +79,9 @@ impl Parser {
         }
         self.expect("=")?;
         let to = assignable(name, at)?;
+        if matches!(&to, Variable::User(name) if close_service_name(name).is_some()) {
+            self.caution(at, Undocumented::CloseName);
+        }
         let value = self.expression()?;
         self.assign(&to, &value)?;
         Ok(Action::Assign { to, value })
@@ -188,15 +192,23 @@ fn unknown(name: &str, at: Position) -> Error {
 
 /// A name of the service's that differs only in its case or its `$`.
 fn close_name(name: &str) -> Option<String> {
-    let bare = |name: &str| name.trim_start_matches('$').to_ascii_lowercase();
-    let service = Variable::SERVICE.iter().map(Variable::name).chain(Metric::ALL.iter().map(|m| m.name()));
     let functions = Function::ALL.iter().map(|function| function.name());
-    service.chain(functions).find(|known| bare(known) == bare(name)).map(str::to_owned)
+    let constants = Unit::ALL.iter().map(|unit| unit.name());
+    let other = functions.chain(constants).find(|known| known.eq_ignore_ascii_case(name));
+    close_service_name(name).or_else(|| other.map(str::to_owned))
+}
+
+/// A service variable whose name differs only in its case or its `$`.
+fn close_service_name(name: &str) -> Option<String> {
+    let bare = |name: &str| name.trim_start_matches('$').to_ascii_lowercase();
+    let mut service =
+        Variable::SERVICE.iter().map(Variable::name).chain(Metric::ALL.iter().map(|m| m.name()));
+    service.find(|known| bare(known) == bare(name)).map(str::to_owned)
 }
 
 /// The literal that a name is, if it is one.
 fn constant(name: &str) -> Option<(ExprKind, Type)> {
     let option = Deallocation::named(name).map(|option| (ExprKind::Deallocation(option), Type::Deallocation));
-    let unit = || crate::time::Unit::named(name).map(|unit| (ExprKind::Unit(unit), Type::TimeInterval));
+    let unit = || Unit::named(name).map(|unit| (ExprKind::Unit(unit), Type::TimeInterval));
     option.or_else(unit)
 }

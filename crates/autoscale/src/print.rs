@@ -1,5 +1,6 @@
 //! A tree as text that reads back to the same tree: one statement a line, parentheses around
-//! every operation inside another, no comments.
+//! every operation between operands inside another, no comments. A tree that
+//! nests more than half of what the parser takes may print deeper than it reads.
 
 use std::fmt;
 
@@ -63,7 +64,7 @@ struct Nested<'a>(&'a Expr);
 impl fmt::Display for Nested<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.kind {
-            ExprKind::Unary(..) | ExprKind::Binary(..) | ExprKind::Conditional { .. } => {
+            ExprKind::Binary(..) | ExprKind::Conditional { .. } => {
                 write!(f, "({})", self.0)
             }
             _ => self.0.fmt(f),

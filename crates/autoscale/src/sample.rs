@@ -109,9 +109,14 @@ struct Window {
 }
 
 impl Samples<'_> {
+    /// The samples up to now, oldest first.
+    fn all(&self) -> impl DoubleEndedIterator<Item = (Timestamp, f64)> + '_ {
+        self.history.samples(self.metric).filter(|(at, _)| *at <= self.now)
+    }
+
     /// The newest sample.
     pub fn latest(&self) -> Option<f64> {
-        self.history.samples(self.metric).next_back().map(|(_, value)| value)
+        self.all().next_back().map(|(_, value)| value)
     }
 
     /// Calls a method. The arguments fit one of its overloads.
@@ -120,9 +125,9 @@ impl Samples<'_> {
             Method::GetSample => Value::Vector(self.get(arguments)?),
             Method::GetSamplePercent => Value::Double(self.percent(&self.window(arguments))),
             Method::GetSamplePeriod => Value::Interval(self.history.period()),
-            Method::Count => Value::Double(self.history.samples(self.metric).count() as f64),
+            Method::Count => Value::Double(self.all().count() as f64),
             Method::HistoryBeginTime => {
-                let oldest = self.history.samples(self.metric).next();
+                let oldest = self.all().next();
                 Value::Timestamp(oldest.map_or(self.now, |(at, _)| at))
             }
         })
@@ -146,7 +151,7 @@ impl Samples<'_> {
 
     /// The newest samples, oldest first. A count is truncated; one that is not positive gives none.
     fn newest(&self, count: f64) -> Vec<f64> {
-        let newest = self.history.samples(self.metric).rev().take(count as usize);
+        let newest = self.all().rev().take(count as usize);
         let mut newest: Vec<f64> = newest.map(|(_, value)| value).collect();
         newest.reverse();
         newest
@@ -155,7 +160,7 @@ impl Samples<'_> {
     fn within(&self, window: &Window) -> impl Iterator<Item = f64> {
         let (after, until) = (window.after, window.until);
         let inside = move |at: Timestamp| after < at && at <= until;
-        self.history.samples(self.metric).filter(move |(at, _)| inside(*at)).map(|(_, value)| value)
+        self.all().filter(move |(at, _)| inside(*at)).map(|(_, value)| value)
     }
 
     /// Samples there are of those that a full window would hold, at most 100. A window shorter

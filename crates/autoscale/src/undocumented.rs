@@ -30,13 +30,16 @@ pub enum Undocumented {
     OptionInVariable,
     /// `stop()` inside an expression. Here: the statement is not carried out.
     StopInside,
+    /// A variable of the formula's own has a service variable's name but for its case or its `$`.
+    /// Here: it is another variable, and sets nothing.
+    CloseName,
     /// `TimeInterval_Year`: its length is not given. Here: 365 days.
     Year,
 }
 
 impl Undocumented {
     /// Every construct.
-    pub const ALL: [Undocumented; 8] = [
+    pub const ALL: [Undocumented; 9] = [
         Undocumented::Rounding,
         Undocumented::VectorAsTarget,
         Undocumented::Precedence,
@@ -44,6 +47,7 @@ impl Undocumented {
         Undocumented::Retyped,
         Undocumented::OptionInVariable,
         Undocumented::StopInside,
+        Undocumented::CloseName,
         Undocumented::Year,
     ];
 
@@ -70,6 +74,10 @@ impl Undocumented {
             }
             Undocumented::StopInside => {
                 "stop() inside an expression is not documented; the statement is not carried out"
+            }
+            Undocumented::CloseName => {
+                "whether names heed case is not documented; taken as a variable of the formula's own, which \
+                 sets nothing: write the service's name exactly"
             }
             Undocumented::Year => "the length of TimeInterval_Year is not documented; taken as 365 days",
         }

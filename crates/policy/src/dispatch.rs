@@ -1,8 +1,9 @@
 //! Which waiting shards go to a pool now, and together in which task.
 
+use crate::knobs::Knobs;
 use crate::reason::{Code, Evidence, Reason};
 use crate::snapshot::Spread;
-use crate::units::{Millis, UnixMs};
+use crate::units::{MicroUsd, Millis, UnixMs};
 
 /// A task is at least this much work, so that starting it does not dominate.
 pub const PACK_MIN: Millis = Millis::from_secs(120);
@@ -93,6 +94,20 @@ pub fn packs(waiting: &[Waiting], pool: &Pool, now: UnixMs) -> Vec<Vec<usize>> {
 fn must_leave(shard: &Waiting, pool: &Pool) -> UnixMs {
     let ahead = pool.boot.p95 + pool.load.p95 + shard.work + shard.work + crate::rescue::RESCUE_WITHIN;
     shard.deadline - (ahead + shard.realtime)
+}
+
+/// Why nothing is sent to any pool now; none: it may be. Nodes are paid while they run, so a budget that
+/// is spent stops what would keep them busy.
+pub fn paused(knobs: &Knobs, spent_this_hour: MicroUsd, now: UnixMs) -> Option<Reason> {
+    const HOUR_MS: u64 = 3_600_000;
+    let cap = knobs.max_usd_per_hour.filter(|cap| spent_this_hour >= *cap)?;
+    let next_hour = UnixMs((now.0 / HOUR_MS + 1) * HOUR_MS);
+    let reason = Reason::new(Code::BudgetSpent)
+        .with("spent", Evidence::Cost(spent_this_hour))
+        .with("cap", Evidence::Cost(cap))
+        .next("it is sent in the next hour, or rescued before its deadline", Some(next_hour))
+        .remedy("raise max-usd-per-hour", None);
+    Some(reason)
 }
 
 /// Why a shard waits, for `why`: there is no room, or no company yet.

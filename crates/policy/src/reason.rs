@@ -172,6 +172,12 @@ codes! {
     Alert = "alert",
     /// Nodes: the service does not evaluate the pool's formula any more.
     AutoscaleStopped = "autoscale_stopped",
+    /// Nodes: they are on their way.
+    NodesBooting = "nodes_booting",
+    /// Nodes: work waits, there is none, and nobody buys one: `autoscale-mode` is not `act`.
+    NobodyScales = "nobody_scales",
+    /// Nodes: the pool's plan cannot be carried out.
+    PlanRefused = "plan_refused",
 }
 
 impl Reason {

@@ -43,6 +43,10 @@ pub enum Command {
     Jobs(Jobs),
     /// Explain where a job is, why, and what one can do.
     Why(Why),
+    /// Tell what is broken, at risk and wasted, and show pools and backends.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Status(Status),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -83,6 +87,7 @@ impl Command {
             | Command::Submit(Submit { json, .. })
             | Command::Jobs(Jobs { json, .. })
             | Command::Why(Why { json, .. })
+            | Command::Status(Status { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
@@ -139,7 +144,10 @@ pub struct Up {
     /// Seconds before a new replica's process is started, as pulling an image takes.
     #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seconds)]
     pub cold_start: f64,
-    /// Spot nodes of the pool that runs deferred work.
+    /// Begin with no node and let Rebalance buy them, as in Azure: at the next tick of five minutes.
+    #[arg(long)]
+    pub autoscale: bool,
+    /// Nodes of the pool that runs deferred work.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub nodes: u32,
     /// Seconds from a node that is asked for to its first task; in Azure it is minutes.
@@ -147,7 +155,7 @@ pub struct Up {
     pub boot: f64,
     /// Endpoint on this machine that is told when a batch ends, as http://127.0.0.1:PORT/PATH. The
     /// secret that its requests are signed with stands in the ready file, new with each start.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = loopback_url)]
     pub webhook: Option<String>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
@@ -231,6 +239,20 @@ pub struct Why {
     #[arg(long)]
     pub logs: bool,
     /// Print the job as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard status`
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
+    pub target: Target,
+    /// Show the formula of each pool too.
+    #[arg(long)]
+    pub formula: bool,
+    /// Print the page as one JSON object.
     #[arg(long)]
     pub json: bool,
 }
@@ -342,6 +364,15 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// The stack is on one machine, and its clock may run faster than anybody else's.
+fn loopback_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    match url.as_ref().and_then(|url| url.host_str()) {
+        Some("127.0.0.1" | "[::1]" | "localhost") => Ok(text.to_owned()),
+        _ => Err("give a URL on this machine, as http://127.0.0.1:8000/ends".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -357,6 +388,15 @@ mod tests {
     fn wrong_numbers_are_refused() {
         for wrong in ["--replicas=0", "--cold-start=-1", "--cold-start=soon", "--port=70000"] {
             assert!(Cli::try_parse_from(["switchyard", "up", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn webhooks_of_a_local_stack_are_local() {
+        let up = |url: &str| Cli::try_parse_from(["switchyard", "up", "--webhook", url]).is_ok();
+        assert!(up("http://127.0.0.1:8000/ends") && up("http://[::1]:8000") && up("http://localhost"));
+        for wrong in ["https://example.com", "http://127.0.0.1.example.com", "ftp://localhost", "8000"] {
+            assert!(!up(wrong), "{wrong}");
         }
     }
 }

@@ -172,6 +172,15 @@ pub enum Act {
     Cancel,
 }
 
+/// Whose key is taken where the command line gives none.
+struct Whose<'a> {
+    /// What the settings name.
+    given: Option<&'a Key>,
+    /// That of a stack in this working copy.
+    of: fn(Ready) -> String,
+    missing: &'static str,
+}
+
 /// Asks one Switchyard.
 #[derive(Debug)]
 pub struct Client {
@@ -188,21 +197,43 @@ impl Client {
     /// # Errors
     /// When none is named, the address is none or the key is missing.
     pub fn find(target: &Target, place: &Place) -> Result<Client, Failure> {
+        let tenant = Whose {
+            given: place.key(),
+            of: |ready| ready.api_key,
+            missing: "no API key; give --key or set SWITCHYARD_API_KEY",
+        };
+        Client::of(target, place, tenant)
+    }
+
+    /// The same, with an operator's key.
+    ///
+    /// # Errors
+    /// As [`Client::find`].
+    pub fn find_as_operator(target: &Target, place: &Place) -> Result<Client, Failure> {
+        let operator = Whose {
+            given: place.admin_key(),
+            of: |ready| ready.admin_key,
+            missing: "no admin key; give --key or set SWITCHYARD_ADMIN_KEY",
+        };
+        Client::of(target, place, operator)
+    }
+
+    fn of(target: &Target, place: &Place, whose: Whose<'_>) -> Result<Client, Failure> {
         let state = target.state.clone().unwrap_or_else(|| place.state());
         let named = target.url.as_deref().or_else(|| place.url().filter(|_| target.state.is_none()));
         let (url, key, hint) = match named {
             Some(url) => {
-                let key = target.key.clone().or_else(|| place.key().cloned());
-                let missing =
-                    || Failure(format!("no API key for {url}; give --key or set SWITCHYARD_API_KEY"));
+                let key = target.key.clone().or_else(|| whose.given.cloned());
+                let missing = || Failure(format!("{url}: {}", whose.missing));
                 // An address that is none is the first thing to tell.
                 (root(url)?, key.ok_or_else(missing)?, "")
             }
             None => {
                 let ready = running(state.join(READY_FILE))?;
                 // A key from the settings belongs to the address there, not to this stack.
-                let key = target.key.clone().unwrap_or_else(|| Key::new(ready.api_key));
-                (root(&ready.host_url)?, key, "; start it again by `switchyard up`")
+                let url = root(&ready.host_url)?;
+                let key = target.key.clone().unwrap_or_else(|| Key::new((whose.of)(ready)));
+                (url, key, "; start it again by `switchyard up`")
             }
         };
         Client::new(url, &key, hint)
@@ -236,6 +267,14 @@ impl Client {
         let limit = limit.to_string();
         let pairs = [("limit", Some(limit.as_str())), ("after", after)];
         self.json(|| self.query(&["jobs"], &pairs)).await
+    }
+
+    /// The status page, as it came; for operators.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn status(&self) -> Result<serde_json::Value, Error> {
+        self.json(|| self.request(Method::GET, &["status"])).await
     }
 
     /// What a job's last tasks wrote.

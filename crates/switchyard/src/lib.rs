@@ -4,6 +4,7 @@
 //! - [`up`], [`env`], [`host`], [`stage`], [`model`]: one command each
 //! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
 //! - [`formula`]: autoscale formulas, which need no stack
+//! - [`status`]: what is broken, at risk and wasted, for operators
 //! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
 //! - [`print`]: the one place that writes to the terminal
@@ -24,6 +25,7 @@ pub mod place;
 pub mod print;
 pub mod render;
 pub mod stage;
+pub mod status;
 pub mod submit;
 pub mod up;
 pub mod why;
@@ -63,6 +65,7 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Submit(flags) => return submit::run(flags, place, &printer).await,
         Command::Jobs(flags) => jobs::run(flags, place, &printer).await?,
         Command::Why(flags) => why::run(flags, place, &printer).await?,
+        Command::Status(flags) => status::run(flags, place, &printer).await?,
         Command::Promote(flags) => why::act(flags, client::Act::Promote, place, &printer).await?,
         Command::Cancel(flags) => why::act(flags, client::Act::Cancel, place, &printer).await?,
     }

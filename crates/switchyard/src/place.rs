@@ -17,6 +17,8 @@ const MODEL_DIR: &str = "SWITCHYARD_MODEL_DIR";
 const URL: &str = "SWITCHYARD_URL";
 /// Its key.
 const API_KEY: &str = "SWITCHYARD_API_KEY";
+/// An operator's key of it.
+const ADMIN_KEY: &str = "SWITCHYARD_ADMIN_KEY";
 /// State, keys and the fetched model of a working copy.
 const STATE_FOLDER: &str = ".switchyard";
 
@@ -26,6 +28,7 @@ pub struct Place {
     model: Option<PathBuf>,
     url: Option<String>,
     key: Option<Key>,
+    admin_key: Option<Key>,
     clock: Clock,
     environment: Vec<(String, String)>,
 }
@@ -46,6 +49,7 @@ impl Place {
             model: setting(MODEL_DIR).filter(|value| !value.is_empty()).map(PathBuf::from),
             url: given(URL),
             key: given(API_KEY).map(Key::new),
+            admin_key: given(ADMIN_KEY).map(Key::new),
             clock: Clock::from_settings(text).map_err(Failure::of)?,
             environment,
         })
@@ -64,6 +68,11 @@ impl Place {
     /// The API key that the settings name.
     pub fn key(&self) -> Option<&Key> {
         self.key.as_ref()
+    }
+
+    /// The operator's key that the settings name.
+    pub fn admin_key(&self) -> Option<&Key> {
+        self.admin_key.as_ref()
     }
 
     /// The environment of this process.

@@ -26,6 +26,7 @@ pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Fail
         replicas: flags.replicas,
         cold_start: Duration::from_secs_f64(flags.cold_start),
         nodes: flags.nodes,
+        autoscale: flags.autoscale,
         boot: Duration::from_secs_f64(flags.boot),
         server_arguments: Vec::new(),
         webhook: flags.webhook,

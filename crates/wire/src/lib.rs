@@ -4,7 +4,7 @@
 //! - [`envelope`]: what the Functions host posts for queue messages and timer ticks
 //! - [`catalogue`][]: `config/catalogue.json`
 //! - [`ticket`]: the message of the doorbell queue
-//! - [`jobs`]: a job as `/api/jobs` shows it
+//! - [`jobs`]: a job as `/api/jobs` shows it; [`status`]: the status page
 //! - [`openai`]: the part of the OpenAI API that we speak
 //! - [`embeddings`]: one embeddings request, checked, and its answer
 
@@ -13,4 +13,5 @@ pub mod embeddings;
 pub mod envelope;
 pub mod jobs;
 pub mod openai;
+pub mod status;
 pub mod ticket;

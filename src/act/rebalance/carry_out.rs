@@ -80,7 +80,11 @@ pub async fn carry_out(
     let Some(plan) = &decision.plan else {
         return CarriedOut { outcome: Outcome::Held, formula: None };
     };
-    let text = match formula::write(plan, &sight.view) {
+    let text = match formula::write(
+        plan,
+        Millis(u64::from(world.knobs.autoscale_interval_minutes) * 60_000),
+        &sight.view,
+    ) {
         Ok(text) => text,
         // Ours to mend: the service is not asked what we would refuse.
         Err(why) => return CarriedOut { outcome: Outcome::Refused(why), formula: None },

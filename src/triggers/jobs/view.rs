@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use facts::fold::Phase;
 use facts::job::{End, Kind, Status, Stop};
+use facts::view::PoolView;
 use policy::dispatch;
 use policy::reason::{Code, Evidence, Reason};
 use policy::rescue::At;
 use policy::units::{MicroUsd, Millis, UnixMs};
 use wire::jobs::{Cost, Eta, Items, JobView, Links, ReasonView, Shards};
 
+use super::pool;
 use crate::act::jobs::survey::{Open, Survey};
 use crate::act::jobs::trace::trace_id;
 
@@ -22,10 +24,12 @@ pub struct Beside {
     pub end: Option<End>,
     /// What its pool offers.
     pub offer: Offer,
+    /// What was seen of its pool; none: not looked at, or too long ago.
+    pub pool: Option<PoolView>,
 }
 
 /// What is known of what a pool offers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum Offer {
     /// Nobody asked: the job was accepted a moment ago.
     #[default]
@@ -34,6 +38,8 @@ pub enum Offer {
     None,
     /// This.
     Of(dispatch::Pool),
+    /// Nothing is sent to pools now, for this reason.
+    Paused(Reason),
 }
 
 /// Renders a job.
@@ -71,7 +77,7 @@ pub fn view(survey: &Survey, beside: &Beside, now: UnixMs) -> JobView {
             usd: end.map(|end| dollars(end.cost_micro_usd)),
             all_realtime_usd: job.estimate.realtime_cost_micro_usd.map(dollars),
         },
-        reasons: reasons(survey, beside, now).iter().map(reason_view).collect(),
+        reasons: shown_reasons(survey, beside, now),
         labels: job.labels.clone(),
         trace_id: trace_id(job).map(str::to_owned),
         links: Links { job: link(""), result: link("/result"), logs: link("/logs") },
@@ -142,6 +148,7 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
         };
         match &beside.offer {
             Offer::NotAsked => {}
+            Offer::Paused(reason) => reasons.push(reason.clone()),
             Offer::Of(offer) => reasons.push(dispatch::waiting_reason(&waiting, offer)),
             Offer::None => {
                 let reason = Reason::new(Code::BatchUnavailable);
@@ -200,7 +207,16 @@ fn shards(survey: &Survey) -> Shards {
     shards
 }
 
-fn reason_view(reason: &Reason) -> ReasonView {
+/// The job's own reasons, and behind them those of the pool that it waits for.
+fn shown_reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<ReasonView> {
+    let own = reasons(survey, beside, now);
+    let waits = |reason: &Reason| matches!(reason.code, Code::WaitingForNode | Code::WaitingForRoom);
+    let pool = beside.pool.as_ref().filter(|_| own.iter().any(waits));
+    own.iter().map(reason_view).chain(pool.into_iter().flat_map(pool::reasons)).collect()
+}
+
+/// A reason as clients read it.
+pub fn reason_view(reason: &Reason) -> ReasonView {
     let shown = |value: &Evidence| match value {
         Evidence::At(at) => instant(*at),
         Evidence::Cost(cost) => format!("{} USD", cost.usd()),

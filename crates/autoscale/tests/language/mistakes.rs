@@ -1,6 +1,6 @@
 //! Formulas that are refused, with the place and the text of the mistake.
 
-use autoscale::parse::{CHARACTERS_MAX, STATEMENTS_MAX};
+use autoscale::parse::{CHARACTERS_MAX, DEPTH_MAX, STATEMENTS_MAX};
 use autoscale::{ErrorKind, Evaluation, parse};
 
 use crate::pool::pool;
@@ -40,6 +40,11 @@ fn mistakes_name_their_place() {
             "x = $cpupercent",
             UnknownName,
             "Line 1, Col 5: Undefined name $cpupercent; did you mean $CPUPercent?",
+        ),
+        (
+            "x = timeinterval_day",
+            UnknownName,
+            "Line 1, Col 5: Undefined name timeinterval_day; did you mean TimeInterval_Day?",
         ),
         ("$PendingTasks = 1", ReadOnly, "Line 1, Col 1: Variable $PendingTasks is read-only"),
         ("requeue = 1", ReadOnly, "Line 1, Col 1: requeue is a constant"),
@@ -110,4 +115,22 @@ fn nesting_is_bounded() {
     let row = |terms: usize| format!("x = 1{}", " + 1".repeat(terms));
     assert!(parse(&row(90)).is_ok());
     assert_eq!(parse(&row(2_000)).expect_err("too long a row").kind, ErrorKind::TooDeep);
+}
+
+#[test]
+fn the_deepest_formula_fits_a_small_stack() {
+    // Half of what a thread of the runtime has.
+    let thread = std::thread::Builder::new().stack_size(1024 * 1024);
+    let walked = thread.spawn(|| {
+        for (open, close) in
+            [("(", ")"), ("-", ""), ("max(", ")"), ("1 + (", ")"), ("1 ? 2 : ", ""), ("1 + ", "")]
+        {
+            let deep = |levels: usize| format!("x = {}1{}", open.repeat(levels), close.repeat(levels));
+            let deepest = (0..=DEPTH_MAX).rev().find_map(|levels| parse(&deep(levels)).ok());
+            let formula = deepest.expect("at least one level");
+            assert_eq!(formula.trace(&pool().world()).0.error, None, "{open}");
+            assert!(!formula.to_string().is_empty(), "{open}");
+        }
+    });
+    walked.expect("a thread starts").join().expect("no overflow, no panic");
 }

@@ -69,6 +69,18 @@ fn a_variable_used_as_a_number_is_its_newest_sample() {
 }
 
 #[test]
+fn what_is_measured_after_now_is_not_seen() {
+    let mut pool = pool().with(Metric::RunningTasks, &TEN);
+    pool.now = Timestamp(pool.now.0 - 4 * PERIOD.0);
+    for (call, value) in
+        [("GetSample(2)", "[5,6]"), ("Count()", "6"), ("GetSample(TimeInterval_Minute)", "[5,6]")]
+    {
+        assert_eq!(pool.x(&format!("$RunningTasks.{call}")), value, "{call}");
+    }
+    assert_eq!(pool.x("$RunningTasks + 0"), "6");
+}
+
+#[test]
 fn a_history_sorts_merges_and_forgets() {
     let mut history = History::new(PERIOD);
     let at = |step: i64| Timestamp(thursday().0 + step * PERIOD.0);

@@ -2,7 +2,8 @@
 //! on it is marked.
 
 use autoscale::Undocumented::{
-    self, EmptyWindow, OptionInVariable, Precedence, Retyped, Rounding, StopInside, VectorAsTarget, Year,
+    self, CloseName, EmptyWindow, OptionInVariable, Precedence, Retyped, Rounding, StopInside,
+    VectorAsTarget, Year,
 };
 use autoscale::{Metric, parse};
 
@@ -108,6 +109,8 @@ fn what_is_not_documented_is_marked() {
         ("x = requeue", &[OptionInVariable]),
         ("x = 1 ? stop() : 2", &[StopInside]),
         ("stop()", &[]),
+        ("$targetDedicatedNodes = 1", &[CloseName]),
+        ("PendingTasks = 1", &[CloseName]),
         ("x = TimeInterval_Year", &[Year]),
     ] {
         let formula = parse(text).expect(text);

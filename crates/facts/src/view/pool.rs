@@ -220,6 +220,14 @@ pub struct Why {
     pub remedy: Option<String>,
 }
 
+impl PoolView {
+    /// Of its usable nodes, how many run something, in percent; none: there are none.
+    pub fn utilization_percent(&self) -> Option<u64> {
+        let busy = u64::from(self.spot.busy) + u64::from(self.dedicated.busy);
+        (busy * 100).checked_div(u64::from(self.spot.usable) + u64::from(self.dedicated.usable))
+    }
+}
+
 impl NodesView {
     /// Boots must have been measured this often before they are believed.
     pub const BOOTS_MIN: usize = 3;

@@ -28,6 +28,8 @@ pub(super) const SLOTS_PER_REPLICA: u32 = 4;
 const USD_PER_REPLICA_HOUR: f64 = 1.559;
 /// A spot NC4as T4 v3 node costs about this an hour.
 const USD_PER_NODE_HOUR: f64 = 0.16;
+/// And one that is not taken away.
+const USD_PER_DEDICATED_NODE_HOUR: f64 = 0.526;
 const PRICE_DATE: &str = "2026-11-01";
 /// What Azure asks for 10,000 writes, times the writes of a small job.
 const WRITE_USD: f64 = 0.000_05;
@@ -135,6 +137,7 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
             "region": "local",
             "models": [MODEL],
             "usd_per_node_hour": USD_PER_NODE_HOUR,
+            "usd_per_dedicated_node_hour": USD_PER_DEDICATED_NODE_HOUR,
             "price_date": PRICE_DATE,
             "max_nodes": made.nodes,
             "slots_per_node": 1,

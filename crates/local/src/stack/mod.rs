@@ -6,6 +6,7 @@
 //! - [`keys`]: the development keys
 //! - `catalogue`: models, backend and tenant that the handler reads
 //! - `half_written`: what a kill left of objects that were being written
+//! - `knobs`: what operators tune, as the stack begins with it
 //! - `platform`: app settings, and the host that is started again when it ends
 //! - `processes`: who runs, so that the next start can end leftovers
 //! - `ready`: the file that tells others where everything is
@@ -13,6 +14,7 @@
 mod catalogue;
 mod half_written;
 pub mod keys;
+mod knobs;
 mod platform;
 mod processes;
 mod ready;
@@ -54,6 +56,10 @@ const HELD_REQUESTS: usize = 16;
 /// Longer than a usual local cold start, shorter than a client's patience.
 const HOLD: Duration = Duration::from_secs(10);
 
+/// The formula of a pool that nobody has planned for yet, as a template would give it.
+const FORMULA_OF_NONE: &str =
+    "$TargetDedicatedNodes = 0; $TargetLowPriorityNodes = 0; $NodeDeallocationOption = taskcompletion;";
+
 /// What a stack is made of.
 pub struct Options {
     /// The handler and the server.
@@ -70,8 +76,11 @@ pub struct Options {
     pub replicas: u32,
     /// Extra delay before a replica's process is started.
     pub cold_start: Duration,
-    /// Spot nodes of the pool at most, and from the start.
+    /// Nodes of the pool at most.
     pub nodes: u32,
+    /// Whether the pool begins with no node and Rebalance buys them; else it has all of them, spot, from
+    /// the start.
+    pub autoscale: bool,
     /// From a node that is asked for to its first task, by the clock.
     pub boot: Duration,
     /// Further arguments of the inference server.
@@ -168,7 +177,7 @@ impl Stack {
             return Err(Error::Running { state: options.state, pid });
         }
         let listener = bind(options.port)?;
-        files.prepare()?;
+        files.prepare(&options)?;
         let keys = Keys::kept_in(&files.keys).map_err(io("cannot keep the development keys"))?;
         let base = local_url(&listener)?;
 
@@ -183,7 +192,8 @@ impl Stack {
         )?;
 
         let mut ready = Ready::new(&base, &keys, &files, (&front, &queue, &batch, &telemetry));
-        if options.webhook.is_some() {
+        if let Some(url) = &options.webhook {
+            ready.webhook_url = Some(url.clone());
             ready.webhook_secret = Some(keys::webhook_secret().map_err(io("no random bytes"))?);
         }
         let settings = platform::app_settings(options.clock, &files, &ready, (&queue, &batch, &telemetry));
@@ -260,16 +270,14 @@ impl Files {
         })
     }
 
-    fn prepare(&self) -> Result<(), Error> {
+    fn prepare(&self, options: &Options) -> Result<(), Error> {
         std::fs::create_dir_all(self.blobs.join("config")).map_err(io("cannot make the state folder"))?;
         let left = half_written::delete(&self.blobs).map_err(io("cannot clear half-written objects"))?;
         if left > 0 {
             tracing::info!(left, "objects that a kill left half-written are deleted");
         }
-        if self.knobs.exists() {
-            return Ok(());
-        }
-        write_whole(&self.knobs, b"{}\n").map_err(io("cannot write the knobs"))
+        let knobs = knobs::of(&self.knobs, options).map_err(io("cannot read the knobs"))?;
+        write_whole(&self.knobs, format!("{knobs:#}\n").as_bytes()).map_err(io("cannot write the knobs"))
     }
 }
 
@@ -321,16 +329,22 @@ fn start_batch(
     listener: std::net::TcpListener,
 ) -> std::io::Result<azure_batch::Server> {
     let worker = BTreeMap::from([(catalogue::WORKER.to_owned(), options.programs.worker.clone())]);
-    let pool = serde_json::json!({
+    let mut pool = serde_json::json!({
         "id": POOL,
         "vmSize": "STANDARD_NC4AS_T4_V3",
         "virtualMachineConfiguration": {
             "imageReference": {"publisher": "microsoft-dsvm", "offer": "ubuntu-hpc", "sku": "2204"},
             "nodeAgentSKUId": "batch.node.ubuntu 22.04",
         },
-        "targetLowPriorityNodes": options.nodes,
         "taskSlotsPerNode": 1,
     });
+    if options.autoscale {
+        pool["enableAutoScale"] = true.into();
+        pool["autoScaleFormula"] = FORMULA_OF_NONE.into();
+        pool["autoScaleEvaluationInterval"] = "PT5M".into();
+    } else {
+        pool["targetLowPriorityNodes"] = options.nodes.into();
+    }
     let account = azure_batch::Options {
         programs: azure_batch::Programs::Named(worker),
         pools: vec![pool],

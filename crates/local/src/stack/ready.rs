@@ -24,7 +24,10 @@ pub struct Ready {
     pub api_key: String,
     /// For status and operate.
     pub admin_key: String,
-    /// What the webhook's requests are signed with, if there is one.
+    /// Where the tenant's webhook is, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
+    /// What its requests are signed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
     /// The Functions host.
@@ -63,6 +66,7 @@ impl Ready {
             base_url: format!("{base}/api/v1"),
             api_key: keys.api.reveal().to_owned(),
             admin_key: keys.admin.reveal().to_owned(),
+            webhook_url: None,
             webhook_secret: None,
             host_url: base.to_owned(),
             queue_url: queue.url(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{Stand, at_once, pool};
 
-const PENDING: &str = "// one node a task\n$TargetLowPriorityNodes = min(3, max($PendingTasks.GetSample(1)));\n\
+const PENDING: &str = "// one node a task\n$TargetLowPriorityNodes = min(3, max(0, $PendingTasks.GetSample(1)));\n\
     $NodeDeallocationOption = taskcompletion;";
 
 fn autoscaled(id: &str, formula: &str) -> Value {

@@ -74,6 +74,7 @@ pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(
         replicas: REPLICAS,
         cold_start: COLD_START,
         nodes: NODES,
+        autoscale: false,
         boot,
         server_arguments: Vec::new(),
         webhook: None,

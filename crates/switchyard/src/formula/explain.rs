@@ -1,5 +1,6 @@
 //! A formula told statement by statement: what it computes, and what its parts were worth.
 
+use autoscale::tree::Action;
 use autoscale::{Expr, Formula, Step, Value};
 use serde_json::json;
 
@@ -10,9 +11,9 @@ const ELEMENTS_SHOWN: usize = 12;
 
 /// Tells what each statement did. Parentheses show how the statement is understood.
 pub(super) fn steps(formula: &Formula, steps: &[Step<'_>], printer: &Printer) {
-    for Step { statement, value, seen } in steps {
+    for step @ Step { statement, value, .. } in steps {
         let at = statement.at;
-        let seen = parts(seen);
+        let seen = parts(step);
         printer.record(&json!({
             "line": at.line, "column": at.column, "statement": statement.to_string(),
             "value": value.as_ref().map(short),
@@ -34,10 +35,14 @@ pub(super) fn steps(formula: &Formula, steps: &[Step<'_>], printer: &Printer) {
     printer.say("");
 }
 
-/// The parts of a statement and their values, each once.
-fn parts(seen: &[(&Expr, Value)]) -> Vec<(String, String)> {
+/// The parts of a statement and their values, each once, without the statement's own value.
+fn parts(step: &Step<'_>) -> Vec<(String, String)> {
+    let whole = |expr: &Expr| match &step.statement.action {
+        Action::Assign { value, .. } => std::ptr::eq(expr, value),
+        Action::Stop => false,
+    };
     let mut parts: Vec<(String, String)> = Vec::new();
-    for (expr, value) in seen {
+    for (expr, value) in step.seen.iter().filter(|(expr, _)| !whole(expr)) {
         let part = (expr.to_string(), short(value));
         if !parts.contains(&part) {
             parts.push(part);

@@ -1,7 +1,7 @@
 //! Results and mistakes of formulas, for people (the line with a mark under the place) and as one
 //! JSON object for programs.
 
-use autoscale::parse::CHARACTERS_MAX;
+use autoscale::parse::{CHARACTERS_MAX, STATEMENTS_MAX};
 use autoscale::tree::{Action, Variable};
 use autoscale::{Caution, Error, Evaluation, Formula, Results, RunError, Timestamp};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ pub(super) fn accepted(text: &str, formula: &Formula, printer: &Printer) {
     let sets = if sets.is_empty() { "no target: it never resizes".to_owned() } else { sets.join(", ") };
     let (characters, statements) = (text.chars().count(), formula.statements().len());
     printer.say(&format!(
-        "accepted: {statements} statements in {characters} of {CHARACTERS_MAX} characters; sets {sets}"
+        "accepted: {characters} of {CHARACTERS_MAX} characters, {statements} of {STATEMENTS_MAX} statements; sets {sets}"
     ));
     for Caution { at, what } in formula.undocumented() {
         printer.say("");

@@ -49,7 +49,7 @@ fn check_tells_what_is_not_documented() {
     let done = formula(&["check", &fixture("recipe")]);
     assert_eq!(done.code, 0);
     assert!(done.out.starts_with(
-        "accepted: 1 statements in 105 of 8192 characters; sets $TargetDedicatedNodes\n\nLine 1, Col 29: what an empty window"
+        "accepted: 110 of 8192 characters, 1 of 100 statements; sets $TargetDedicatedNodes\n\nLine 1, Col 29: what an empty window"
     ), "{}", done.out);
     let record = &formula(&["check", "--json", &fixture("recipe")]).records()[0];
     assert_eq!(record["undocumented"][0]["what"], "EmptyWindow");

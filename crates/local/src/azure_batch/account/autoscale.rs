@@ -10,7 +10,7 @@
 //! - for its first formula a pool must be steady; one that has a formula takes another at any time
 //! - `retaineddata` drains as `taskcompletion` does; the data's retention is not waited for
 
-use autoscale::{Evaluation, Formula, RunError, Targets, Timestamp, World};
+use autoscale::{ErrorKind, Evaluation, Formula, RunError, Targets, Timestamp, World};
 
 use super::pool::{Allocation, Deallocation, Kind, Nodes, Pool, Resize};
 use super::{Account, Key, Timer};
@@ -27,8 +27,7 @@ const ENABLE_GAP_MS: u64 = 30_000;
 
 /// A pool's autoscale that is switched on.
 pub(in crate::azure_batch) struct Autoscale {
-    text: String,
-    formula: Formula,
+    script: Script,
     pub(in crate::azure_batch) interval_ms: u64,
     /// When it is evaluated next. None once it was made to stop: trouble on request.
     due_ms: Option<u64>,
@@ -38,7 +37,55 @@ pub(in crate::azure_batch) struct Autoscale {
 impl Autoscale {
     /// The formula as it was given.
     pub(in crate::azure_batch) fn text(&self) -> &str {
-        &self.text
+        &self.script.text
+    }
+}
+
+/// A formula that the service takes. A name that nothing has is found only by its evaluation.
+#[derive(Debug)]
+pub(in crate::azure_batch) struct Script {
+    text: String,
+    parsed: Result<Formula, autoscale::Error>,
+}
+
+impl Script {
+    /// The body of `evaluateautoscale`.
+    pub(in crate::azure_batch) fn read(object: &Object, version: Version) -> Result<Script, Fault> {
+        body::check(object, &[("autoScaleFormula", Property::Taken)])?;
+        Script::member(object, version)?.ok_or_else(|| body::missing("autoScaleFormula"))
+    }
+
+    fn member(object: &Object, version: Version) -> Result<Option<Script>, Fault> {
+        let text = body::text(object, "autoScaleFormula")?;
+        text.map(|text| Script::parse(text, version)).transpose()
+    }
+
+    fn parse(text: &str, version: Version) -> Result<Script, Fault> {
+        let refused = |code, details: String| Fault { code, values: vec![("Message", details)] };
+        let parsed = match autoscale::parse(text) {
+            Err(error) if !error.kind.found_by_evaluation() => {
+                let code = match error.kind {
+                    ErrorKind::TooLong => Code::AutoScalingFormulaTooLong,
+                    _ => Code::AutoScalingFormulaSyntaxError,
+                };
+                return Err(refused(code, error.to_string()));
+            }
+            parsed => parsed,
+        };
+        if !version.knows_retained_data() && names_retained_data(text) {
+            let details = "retaineddata is not a deallocation option since api-version 2026-10-01".to_owned();
+            return Err(refused(Code::AutoScalingFormulaSyntaxError, details));
+        }
+        Ok(Script { text: text.to_owned(), parsed })
+    }
+
+    fn evaluate(&self, world: &World<'_>) -> Evaluation {
+        match &self.parsed {
+            Ok(formula) => formula.evaluate(world),
+            Err(mistake) => {
+                Evaluation::of_mistake(mistake, world).expect("other mistakes were refused when it was given")
+            }
+        }
     }
 }
 
@@ -58,7 +105,7 @@ impl Run {
 /// What a pool's creation or `enableautoscale` asks for.
 #[derive(Debug)]
 pub(in crate::azure_batch) struct Asked {
-    formula: Option<(String, Formula)>,
+    script: Option<Script>,
     interval_ms: Option<u64>,
 }
 
@@ -81,7 +128,7 @@ impl Asked {
             }
         }
         let asked = Asked::members(object, version)?;
-        if asked.formula.is_none() {
+        if asked.script.is_none() {
             return Err(body::missing("autoScaleFormula"));
         }
         Ok(asked)
@@ -93,32 +140,8 @@ impl Asked {
         {
             return Err(body::invalid("autoScaleEvaluationInterval", "it is from PT5M to P7D"));
         }
-        let formula = match body::text(object, "autoScaleFormula")? {
-            Some(text) => Some((text.to_owned(), parse(text, version)?)),
-            None => None,
-        };
-        Ok(Asked { formula, interval_ms })
+        Ok(Asked { script: Script::member(object, version)?, interval_ms })
     }
-}
-
-/// The formula of `evaluateautoscale`.
-pub(in crate::azure_batch) fn formula(object: &Object, version: Version) -> Result<Formula, Fault> {
-    body::check(object, &[("autoScaleFormula", Property::Taken)])?;
-    let text = body::text(object, "autoScaleFormula")?.ok_or_else(|| body::missing("autoScaleFormula"))?;
-    parse(text, version)
-}
-
-fn parse(text: &str, version: Version) -> Result<Formula, Fault> {
-    let refused = |code, details: String| Fault { code, values: vec![("Message", details)] };
-    let formula = autoscale::parse(text).map_err(|error| match error.kind {
-        autoscale::ErrorKind::TooLong => refused(Code::AutoScalingFormulaTooLong, error.to_string()),
-        _ => refused(Code::AutoScalingFormulaSyntaxError, error.to_string()),
-    })?;
-    if !version.knows_retained_data() && names_retained_data(text) {
-        let details = "retaineddata is not a deallocation option since api-version 2026-10-01".to_owned();
-        return Err(refused(Code::AutoScalingFormulaSyntaxError, details));
-    }
-    Ok(formula)
 }
 
 /// Whether the word stands in a formula outside its comments.
@@ -138,9 +161,9 @@ impl Account {
     ) -> Result<(), Fault> {
         let pool = self.pool(id)?;
         match &pool.autoscale {
-            None if asked.formula.is_none() => return Err(body::missing("autoScaleFormula")),
+            None if asked.script.is_none() => return Err(body::missing("autoScaleFormula")),
             None if pool.allocation != Allocation::Steady => return Err(Code::PoolBeingResized.into()),
-            Some(_) if asked.formula.is_none() && asked.interval_ms.is_none() => {
+            Some(_) if asked.script.is_none() && asked.interval_ms.is_none() => {
                 return Err(body::missing("autoScaleFormula"));
             }
             _ => {}
@@ -159,17 +182,17 @@ impl Account {
     /// Carries out what was asked for; an omitted member keeps its value.
     pub(super) fn scale(&mut self, key: &Key, asked: Asked, now_ms: u64) {
         let pool = self.pools.get_mut(key).expect("the caller has it");
-        match (&mut pool.autoscale, asked.formula) {
-            (Some(autoscale), formula) => {
-                if let Some((text, formula)) = formula {
-                    (autoscale.text, autoscale.formula) = (text, formula);
+        match (&mut pool.autoscale, asked.script) {
+            (Some(autoscale), script) => {
+                if let Some(script) = script {
+                    autoscale.script = script;
                 }
                 let Some(interval_ms) = asked.interval_ms else { return };
                 autoscale.interval_ms = interval_ms;
             }
-            (off, Some((text, formula))) => {
+            (off, Some(script)) => {
                 let interval_ms = asked.interval_ms.unwrap_or(INTERVAL_MS);
-                *off = Some(Autoscale { text, formula, interval_ms, due_ms: None, last: None });
+                *off = Some(Autoscale { script, interval_ms, due_ms: None, last: None });
             }
             (None, None) => return,
         }
@@ -192,7 +215,7 @@ impl Account {
     pub(in crate::azure_batch) fn evaluate_autoscale(
         &mut self,
         id: &str,
-        formula: &Formula,
+        script: &Script,
         now_ms: u64,
     ) -> Result<Run, Fault> {
         if self.pool(id)?.autoscale.is_none() {
@@ -201,7 +224,7 @@ impl Account {
         let seed = self.revision;
         let pool = self.pools.get_mut(&Key::of(id)).expect("it was just found");
         pool.samples.release(now_ms);
-        Ok(Run::of(pool.evaluate(formula, seed, now_ms), now_ms))
+        Ok(Run::of(pool.evaluate(script, seed, now_ms), now_ms))
     }
 
     /// Makes a pool's formula be evaluated no more, or again. What starts the schedule over, an
@@ -227,7 +250,7 @@ impl Account {
         let pool = self.pools.get_mut(key).expect("its timer ends with it");
         pool.samples.release(now_ms);
         let Some(autoscale) = &pool.autoscale else { return };
-        let evaluation = pool.evaluate(&autoscale.formula, seed, now_ms);
+        let evaluation = pool.evaluate(&autoscale.script, seed, now_ms);
         let wanted = if evaluation.error.is_none() { pool.wanted(&evaluation) } else { None };
         let Some(autoscale) = &mut pool.autoscale else { return };
         autoscale.last = Some(Run::of(evaluation, now_ms));
@@ -250,9 +273,9 @@ impl Account {
 }
 
 impl Pool {
-    fn evaluate(&self, formula: &Formula, seed: u64, now_ms: u64) -> Evaluation {
+    fn evaluate(&self, script: &Script, seed: u64, now_ms: u64) -> Evaluation {
         let number = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
-        formula.evaluate(&World {
+        script.evaluate(&World {
             now: Timestamp::from_unix_ms(now_ms),
             history: self.samples.history(),
             targets: Targets {

@@ -29,8 +29,8 @@ impl Call<'_> {
             (_, [id, "nodes", rest @ ..]) => self.nodes(id, rest, account),
             ("POST", [id, "evaluateautoscale"]) => {
                 account.pool(id)?;
-                let formula = autoscale::formula(&self.object()?, self.version)?;
-                let run = account.evaluate_autoscale(id, &formula, now_ms)?;
+                let script = autoscale::Script::read(&self.object()?, self.version)?;
+                let run = account.evaluate_autoscale(id, &script, now_ms)?;
                 Ok(Reply::json(show::autoscale_run(&run)))
             }
             (_, [id, ..]) => {

@@ -1,13 +1,13 @@
 //! Formulas in virtual time: when they are evaluated, what they see, what their targets do.
 
-use super::super::autoscale::{Asked, formula};
+use super::super::autoscale::{Asked, Script};
 use super::super::pool::Nodes;
 use super::*;
 
 const MINUTE_MS: u64 = 60_000;
 const VERSION: Version = Version::V2025_06_01;
 /// One spot node for each pending task, at most four; nodes drain.
-const PENDING: &str = "$TargetLowPriorityNodes = min(4, max($PendingTasks.GetSample(1)));
+const PENDING: &str = "$TargetLowPriorityNodes = min(4, max(0, $PendingTasks.GetSample(1)));
     $NodeDeallocationOption = taskcompletion;";
 
 fn enable(world: &mut World, with: Value) -> Result<(), Fault> {
@@ -59,8 +59,8 @@ fn samples_come_every_half_minute_a_minute_late_and_are_forgotten() {
     let mut world = World::with_pool(1, 4);
     enable(&mut world, json!({"autoScaleFormula": "$TargetLowPriorityNodes=1;"})).unwrap();
     let seen = |world: &mut World, text: &str| {
-        let formula = formula(&object(json!({"autoScaleFormula": text})), VERSION).unwrap();
-        world.account.evaluate_autoscale("p", &formula, world.now_ms).unwrap().results
+        let script = Script::read(&object(json!({"autoScaleFormula": text})), VERSION).unwrap();
+        world.account.evaluate_autoscale("p", &script, world.now_ms).unwrap().results
     };
     world.task("j", "a", json!({"requiredSlots": 2}));
     let last = "$a = $RunningTasks.GetSample(1); $b = $CPUPercent.GetSample(1);";
@@ -126,7 +126,7 @@ fn what_the_service_refuses_is_refused() {
     for (with, expected) in cases {
         assert_eq!(code(enable(&mut world, with.clone())), expected, "{with}");
     }
-    let one = formula(&object(formula_text.clone()), VERSION).unwrap();
+    let one = Script::read(&object(formula_text.clone()), VERSION).unwrap();
     let now_ms = world.now_ms;
     let off = world.account.evaluate_autoscale("p", &one, now_ms).map(|_| ());
     assert_eq!(code(off), Code::OperationNotValidOnPool);
@@ -191,10 +191,19 @@ fn a_failed_evaluation_is_told_with_its_results_and_changes_nothing() {
     let run = world.found_pool().autoscale.as_ref().unwrap().last.as_ref().unwrap();
     let error = run.error.as_ref().expect("there are not enough samples");
     assert_eq!(error.code, "InsufficientSampleData");
-    assert!(run.results.starts_with("$TargetLowPriorityNodes=3;"), "{}", run.results);
+    let kept = "$TargetDedicatedNodes=0;$TargetLowPriorityNodes=0;$NodeDeallocationOption=requeue";
+    assert_eq!(run.results, kept, "what the pool has");
     assert_eq!(world.found_pool().target, Nodes::default());
     world.wait(HOUR_MS);
     assert_eq!(world.found_pool().target.spot, 3, "samples fill up and it succeeds");
+}
+
+#[test]
+fn a_name_that_nothing_has_is_found_by_the_evaluation() {
+    let world = autoscaled("$TargetLowPriorityNodes = $NoSuchThing;", "PT5M");
+    let run = world.found_pool().autoscale.as_ref().unwrap().last.as_ref().unwrap();
+    assert_eq!(run.error.as_ref().map(|error| error.code), Some("AutoScalingFormulaEvaluationError"));
+    assert_eq!(world.found_pool().target, Nodes::default());
 }
 
 #[test]
