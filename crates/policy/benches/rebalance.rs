@@ -17,7 +17,7 @@ fn demand(n: u64) -> Demand {
         deadline: NOW + Millis::from_secs(1_200 + n * 60),
         work: Millis::from_secs(600 + n * 7 % 900),
         parallel: 20,
-        realtime_cost: (n % 3 > 0).then_some(MicroUsd(300_000)),
+        realtime_cost: (!n.is_multiple_of(3)).then_some(MicroUsd(300_000)),
     }
 }
 

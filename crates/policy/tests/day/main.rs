@@ -67,7 +67,7 @@ fn live(scenario: &Scenario) -> Day {
         arrive(&mut cloud, scenario, since_start);
         if since_start < scenario.handler_dies_s {
             rescue(&mut cloud, &mut day);
-            if since_start % INTERVAL_S == 0 {
+            if since_start.is_multiple_of(INTERVAL_S) {
                 let decision = rebalance(&knobs(scenario), &observe(&cloud, scenario, &formula, evaluated_s));
                 let next = render(&to_formula(&decision.plan.expect("it is not blind")));
                 if body(&next) != body(&formula) {
@@ -279,7 +279,10 @@ fn quiet_day(jobs: Vec<Job>) -> Scenario {
 #[test]
 fn a_storm_is_outlasted_where_there_is_time_and_bridged_by_dedicated_nodes_where_not() {
     let job = Job { at_s: 0, tasks: 90, task_s: 4 * MINUTE, due_s: 4 * HOUR };
-    let storm = |until_s| Scenario { storms: vec![20 * MINUTE..until_s], ..quiet_day(vec![job.clone()]) };
+    let storm = |until_s| {
+        let storms = std::iter::once(20 * MINUTE..until_s).collect();
+        Scenario { storms, ..quiet_day(vec![job.clone()]) }
+    };
     let short = live(&storm(HOUR));
     assert_eq!((short.dedicated_most, short.rescued, short.late), (0, 0, 0), "{short:?}");
     let long = live(&storm(6 * HOUR));
