@@ -29,8 +29,6 @@ use wire::openai::{BATCH_PREFIX, Event, EventData, EventKind};
 
 use super::fact;
 use super::jobs::accept::minute;
-use super::jobs::trace::trace_id;
-use super::jobs::{Jobs, Trouble};
 use super::jobs::{Jobs, Trouble, trace};
 use crate::catalogue::{Catalogue, Tenant, Webhook};
 use schedule::{Ended, Made, WITHIN_MS};

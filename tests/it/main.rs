@@ -13,6 +13,7 @@ mod handler_life;
 mod handler_realtime;
 mod handler_stage;
 mod readme;
+mod rebalance;
 mod tidy;
 mod under_host;
 mod webhooks;
