@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use crate::handler_stage::*;
 
 /// A key of another tenant that may do everything.
-const OTHER: &str = "sy-otherone-abcdefghijklmnopqrstuvwxyz234567";
+pub const OTHER: &str = "sy-otherone-abcdefghijklmnopqrstuvwxyz234567";
 const FILES: &str = "/api/v1/files";
 
-fn stage() -> Stage {
+pub fn stage() -> Stage {
     let mut catalogue = catalogue(&[]);
     let sha256: String = Sha256::digest(OTHER).iter().map(|byte| format!("{byte:02x}")).collect();
     let key = json!({ "prefix": "otherone", "sha256": sha256, "permissions": ["submit", "read", "cancel"] });
@@ -21,13 +21,13 @@ fn stage() -> Stage {
     Stage::new(&catalogue)
 }
 
-fn line(id: &str) -> String {
+pub fn line(id: &str) -> String {
     json!({ "custom_id": id, "method": "POST", "url": "/v1/embeddings", "body": { "model": "m", "input": "x" } })
         .to_string()
 }
 
 /// A form of fields and files, in this order; a file is `name@filename`.
-fn form(parts: &[(&str, &str)]) -> String {
+pub fn form(parts: &[(&str, &str)]) -> String {
     let mut body = String::new();
     for (name, value) in parts {
         let (name, filename) = match name.split_once('@') {
@@ -52,13 +52,13 @@ async fn upload(handler: &Handler, content: &str) -> Value {
     answer.json().await.unwrap()
 }
 
-async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
+pub async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 /// Objects under a folder of the handler's store.
-fn objects(folder: &Path) -> Vec<String> {
+pub fn objects(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     entries
         .map(|entry| entry.unwrap().path())
@@ -85,7 +85,9 @@ async fn what_the_sdk_sends_is_taken() {
         assert_eq!(status, 200, "{file}");
         let expires = row["label"].as_str().unwrap().contains("expires_after");
         let created = file["created_at"].as_u64().unwrap();
-        assert_eq!(file["expires_at"].as_u64(), expires.then_some(created + 3_600), "{file}");
+        // Without a wish of its own a file goes when retention ends, 30 days by the knob.
+        let lives_s = if expires { 3_600 } else { 30 * 86_400 };
+        assert_eq!(file["expires_at"].as_u64(), Some(created + lives_s), "{file}");
         // The first recording's line is no request: the file is kept, and says what is wrong.
         let told = file["status_details"].as_str().unwrap_or("");
         assert_eq!(told, if expires { "" } else { "line 1: `method` is missing" });

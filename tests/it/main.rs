@@ -12,6 +12,7 @@ mod handler_input;
 mod handler_life;
 mod handler_realtime;
 mod handler_stage;
+mod handler_uploads;
 mod readme;
 mod rebalance;
 mod tidy;

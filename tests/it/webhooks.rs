@@ -96,7 +96,11 @@ impl World {
         let new = New {
             id: JobId::random(),
             tenant: TENANT.to_owned(),
-            kind: Kind::OpenaiBatch { file: "f".to_owned(), completion_window: "24h".to_owned() },
+            kind: Kind::OpenaiBatch {
+                file: "f".to_owned(),
+                completion_window: "24h".to_owned(),
+                output_expires_s: None,
+            },
             url: "/v1/embeddings".to_owned(),
             model: ("m".to_owned(), None),
             body_hash: "hash".to_owned(),
@@ -159,6 +163,7 @@ impl World {
             cost_micro_usd: 0,
             compute_ms: 0,
             retries: 0,
+            labels: BTreeMap::new(),
         };
         let text = serde_json::to_string(&end).unwrap();
         self.store.create(&JobKeys::new(TENANT, &job.job).end(), text).await.unwrap();

@@ -52,7 +52,7 @@ pub enum Ended {
         /// Its parts, in order: what a repeat must name.
         parts: Vec<String>,
         /// The file, whose content was written before. Its `meta.json` is a copy of this.
-        file: FileMeta,
+        file: Box<FileMeta>,
     },
     /// By its owner's wish.
     Cancelled,

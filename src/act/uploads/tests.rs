@@ -59,7 +59,7 @@ async fn content_of(store: &Store, parts: &[String]) -> Ended {
         lines: None,
     };
     incoming.finish().await.unwrap();
-    Ended::Completed { parts: parts.to_vec(), file }
+    Ended::Completed { parts: parts.to_vec(), file: Box::new(file) }
 }
 
 async fn left(store: &Store, folder: &str) -> Vec<String> {
@@ -117,7 +117,7 @@ async fn a_claimed_file_is_there_for_whoever_asks() {
     let there = async || files::read(&store, "dev", &file.file, CLOCK.now_ms()).await.unwrap();
     assert!(there().await.is_none());
     read(&store, "dev", &meta.upload).await.unwrap();
-    assert_eq!(there().await.as_ref(), Some(file));
+    assert_eq!(there().await.as_ref(), Some(&**file));
     // Deleted, it does not come back, not even once nothing is left of it.
     files::delete(&store, &CLOCK, "dev", &file.file).await.unwrap();
     read(&store, "dev", &meta.upload).await.unwrap();

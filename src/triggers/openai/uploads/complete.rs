@@ -27,11 +27,17 @@ const BODY_BYTES_MAX: usize = 128 * 1024;
 /// The upload stays open, but for 409.
 pub async fn answer(app: &App, request: &mut Request, seen: Seen) -> Result<Response, Failure> {
     let wish = Wish::read(&request.body(BODY_BYTES_MAX).await?)?;
-    if seen.end.is_none() && !seen.is_expired(app.now().0) {
-        let ended = assemble(app, &seen, &wish).await?;
-        return told(app, Seen { end: Some(ended), ..seen }, &wish);
+    if seen.end.is_some() || seen.is_expired(app.now().0) {
+        return told(app, seen, &wish);
     }
-    told(app, seen, &wish)
+    match assemble(app, &seen, &wish).await {
+        Ok(ended) => told(app, Seen { end: Some(ended), ..seen }, &wish),
+        // Another completion that was first takes the parts away under this one's hands.
+        Err(failure) => match uploads::read(&app.store, &seen.meta.tenant, &seen.meta.upload).await {
+            Ok(Some(seen)) if seen.end.is_some() => told(app, seen, &wish),
+            _ => Err(failure),
+        },
+    }
 }
 
 /// 200 where the upload became the file of these very parts.
@@ -59,7 +65,7 @@ async fn assemble(app: &App, seen: &Seen, wish: &Wish) -> Result<Ended, Failure>
     };
     incoming.finish().await.map_err(|error| store_failed(&error))?;
     let id = file.file.clone();
-    let how = Ended::Completed { parts: wish.parts.clone(), file };
+    let how = Ended::Completed { parts: wish.parts.clone(), file: Box::new(file) };
     // Where this fails, the content may be the file's already: it stays, or the sweep takes it.
     let ended = uploads::end(&app.store, &app.clock, &seen.meta, how).await.map_err(failed)?;
     let is_ours = matches!(&ended, Ended::Completed { file, .. } if file.file == id);
