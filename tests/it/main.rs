@@ -14,6 +14,7 @@ mod handler_realtime;
 mod handler_stage;
 mod handler_uploads;
 mod readme;
+mod rebalance;
 mod tidy;
 mod under_host;
 mod webhooks;
