@@ -48,6 +48,7 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
     let body = request.body(BODY_BYTES_MAX).await?;
     let wish = wish::read(&body, now)?;
     controls.deadline = controls.deadline.or(wish.deadline);
+    controls.class = Some(caller.class(controls.class.or(wish.class))?);
     let body_hash = key::hex_sha256(&[OPERATION.as_bytes(), b"\n", &body].concat());
     let id = controls.key.as_ref().map(|key| JobId::of_key(tenant, OPERATION, key));
     if let Some(job) = made_before(app, &request, tenant, id.as_ref(), &body_hash).await? {
@@ -155,8 +156,8 @@ impl Made<'_> {
             Verdict::Deferred(choice) | Verdict::Realtime(choice) => choice,
             Verdict::Refuse(refusal) => return Ok(refuse::answer(&decision, refusal)),
         };
-        if let Err(limited) = work.admit(choice) {
-            return Ok(refuse::limited(&limited));
+        if let Err(limited) = work.admit(choice, self.lines.count()) {
+            return Ok(work.tell_limits(refuse::limited(&limited)));
         }
         self.accept(work, &decision, choice).await
     }
@@ -198,6 +199,7 @@ impl Made<'_> {
             },
             url: self.lines.url.clone(),
             model: (model.spec.id.clone(), model.spec.digest.clone()),
+            class: defer::class(work.caller.class(work.controls.class)?),
             body_hash: self.body_hash,
             deadline: wanted.deadline.unwrap_or(wanted.arrived + defer::WINDOW),
             max_cost: wanted.max_cost,
