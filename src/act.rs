@@ -4,11 +4,14 @@
 //! - [`jobs`]: the deferred lane
 //! - [`realtime`]: the realtime lane, for deferred work that would be late
 //! - [`files`]: what tenants upload
+//! - [`uploads`]: files that come in parts
 //! - [`results`]: what a job brought, streamed as files
 //! - [`progress`]: how far a job is, for whoever asks
 //! - [`fact`]: reads one fact
 //! - [`keep`]: writes down what must not be lost
 //! - [`merge`]: what all processes saw, merged
+//! - [`rebalance`]: the size of pools
+//! - [`webhooks`]: tells whom a tenant named that its batch ended
 
 pub mod fact;
 pub mod files;
@@ -18,4 +21,7 @@ pub mod keep;
 pub mod merge;
 pub mod progress;
 pub mod realtime;
+pub mod rebalance;
 pub mod results;
+pub mod uploads;
+pub mod webhooks;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::act;
 use crate::act::jobs::Jobs;
+use crate::act::webhooks::Webhooks;
 use crate::azure::queue::Doorbell;
 use crate::azure::{self, batch};
 use crate::catalogue::{self, Catalogue, Holding};
@@ -51,6 +52,8 @@ pub struct App {
     pub store: Store,
     /// The deferred lane.
     pub jobs: Jobs,
+    /// Tells webhooks.
+    pub webhooks: Webhooks,
     /// Places of uploads under way.
     pub uploads: Semaphore,
     /// Decisions on their way to the store.
@@ -141,6 +144,8 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
     };
     let store_url = store_url(&settings.blobs)?;
     let jobs = Jobs::new(store.clone(), settings.clock, batch, doorbell, store_url);
+    let webhooks = Webhooks::new(jobs.clone(), settings.webhooks_allow_private);
+    let webhooks = webhooks.map_err(|error| format!("no HTTP client: {error}"))?;
     let telemetry = match &settings.telemetry {
         Some(connection) => Telemetry::start(connection, client.clone(), &settings.instance)?,
         None => Telemetry::default(),
@@ -152,6 +157,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         has_batch: jobs.is_open(),
         secrets: settings.secrets,
         loopback_only: settings.clock.is_scaled(),
+        webhooks_allow_private: settings.webhooks_allow_private,
     };
     let app = App {
         clock: settings.clock,
@@ -161,6 +167,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         views: Views::default(),
         store,
         jobs,
+        webhooks,
         uploads: Semaphore::new(UPLOADS_MAX),
         records,
         client,

@@ -2,6 +2,7 @@
 //! a bad version is refused as a whole and the last good one stays.
 
 mod holding;
+mod webhook;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,12 +10,13 @@ use std::sync::Arc;
 use policy::admit::Limits;
 use policy::dispatch::Class;
 use policy::snapshot::{self, Spread};
-use policy::units::Millis;
+use policy::units::{MicroUsd, Millis};
 use reqwest::header::{HeaderName, HeaderValue};
 use url::Url;
 use wire::catalogue::{self as file, Operation, Permission};
 
 pub use holding::{Holding, State};
+pub use webhook::Webhook;
 
 use crate::knobs::micro_usd;
 use crate::settings::{Lookup, is_loopback};
@@ -33,7 +35,8 @@ pub struct Catalogue {
     pub pools: Vec<Arc<Pool>>,
     /// Tenants, in the file's order.
     pub tenants: Vec<Tenant>,
-    models_by_name: HashMap<String, usize>,
+    /// Places in `models`; more than one for an alias that several versions share.
+    models_by_name: HashMap<String, Vec<usize>>,
     keys: HashMap<String, Key>,
 }
 
@@ -74,8 +77,12 @@ pub struct Backend {
 pub struct Pool {
     /// Ids of models.
     pub models: Vec<String>,
-    /// When its price was read.
+    /// When its prices were read.
     pub price_date: String,
+    /// Price of a dedicated node for an hour; none: none is bought.
+    pub dedicated_price: Option<MicroUsd>,
+    /// Whether spot nodes are bought.
+    pub buys_spot: bool,
     /// How its nodes run work; none: it takes none.
     pub worker: Option<file::PoolWorker>,
     /// The numbers of the file.
@@ -93,6 +100,8 @@ pub struct Tenant {
     pub weight: u32,
     /// Classes that its jobs may have, the most pressing first.
     pub classes: Vec<Class>,
+    /// Who is told when its batches end.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// A key, by hash.
@@ -114,9 +123,16 @@ pub enum Holder {
 }
 
 impl Catalogue {
-    /// The model that a request names, by id or alias.
+    /// The model of this id; of an alias, the first that has it.
     pub fn model(&self, name: &str) -> Option<&Model> {
-        self.models_by_name.get(name).map(|at| &self.models[*at])
+        self.models_by_name.get(name).map(|at| &self.models[at[0]])
+    }
+
+    /// The model that new work means by a name: an id is itself, and an alias that several versions share
+    /// is the one of knob `model-version`, else the first of them.
+    pub fn asked(&self, name: &str, version: &str) -> Option<&Model> {
+        let mut named = self.models_by_name.get(name)?.iter().map(|at| &self.models[*at]);
+        named.find(|model| model.spec.version == version).or_else(|| self.model(name))
     }
 
     /// The key with this public prefix.
@@ -151,8 +167,10 @@ pub struct Context {
     pub has_batch: bool,
     /// Secrets that backends name.
     pub secrets: Lookup,
-    /// Refuse backends that are not on this machine, because time is scaled.
+    /// Refuse backends and webhooks that are not on this machine, because time is scaled.
     pub loopback_only: bool,
+    /// Let webhooks lie outside the open Internet.
+    pub webhooks_allow_private: bool,
 }
 
 /// Checks the text of a catalogue.
@@ -183,7 +201,7 @@ pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
         read.backends.iter().filter_map(|spec| keep(backend(spec, context), &mut problems)).collect();
     let pools = read.pools.iter().filter_map(|spec| keep(pool(spec, context), &mut problems)).collect();
     let models = read.models.iter().filter_map(|spec| keep(model(spec), &mut problems)).collect();
-    let tenants = read.tenants.iter().filter_map(|spec| keep(tenant(spec), &mut problems)).collect();
+    let tenants = read.tenants.iter().filter_map(|spec| keep(tenant(spec, context), &mut problems)).collect();
     find_doubles(read.backends.iter().map(|backend| backend.name.as_str()), "backend", &mut problems);
     find_doubles(read.pools.iter().map(|pool| pool.name.as_str()), "pool", &mut problems);
     find_doubles(read.tenants.iter().map(|tenant| tenant.id.as_str()), "tenant", &mut problems);
@@ -205,13 +223,19 @@ fn find_doubles<'a>(names: impl Iterator<Item = &'a str>, what: &str, problems: 
     }
 }
 
-fn index_models(models: &[file::Model], problems: &mut Vec<String>) -> HashMap<String, usize> {
-    let mut by_name = HashMap::new();
+/// Ids are unique; an alias may be shared by versions of a model, which knob `model-version` tells apart.
+fn index_models(models: &[file::Model], problems: &mut Vec<String>) -> HashMap<String, Vec<usize>> {
+    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
     for (at, model) in models.iter().enumerate() {
         for name in std::iter::once(&model.id).chain(&model.aliases) {
-            if by_name.insert(name.clone(), at).is_some() {
+            let named = by_name.entry(name.clone()).or_default();
+            let is_other = |other: &usize| {
+                models[*other].id != *name && model.id != *name && models[*other].version != model.version
+            };
+            if !named.iter().all(is_other) {
                 problems.push(format!("model name `{name}` stands there twice"));
             }
+            named.push(at);
         }
     }
     by_name
@@ -335,6 +359,13 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
     let Some(price) = micro_usd(spec.usd_per_node_hour) else {
         return wrong("usd_per_node_hour is no price");
     };
+    let dedicated_price = match spec.usd_per_dedicated_node_hour.map(micro_usd) {
+        Some(None) => return wrong("usd_per_dedicated_node_hour is no price"),
+        price => price.flatten(),
+    };
+    if !spec.spot && dedicated_price.is_none() {
+        return wrong("spot is false: give usd_per_dedicated_node_hour, or no node can be bought");
+    }
     let Some(write_cost) = micro_usd(spec.write_usd) else { return wrong("write_usd is no price") };
     if spec.slots_per_node == 0 {
         return wrong("slots_per_node must be at least 1");
@@ -357,10 +388,11 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
         accepting: spec.worker.is_some() && context.has_batch,
     };
     let (models, price_date) = (spec.models.clone(), spec.price_date.clone());
-    Ok(Arc::new(Pool { models, price_date, worker: spec.worker.clone(), facts }))
+    let (worker, buys_spot) = (spec.worker.clone(), spec.spot);
+    Ok(Arc::new(Pool { models, price_date, dedicated_price, buys_spot, worker, facts }))
 }
 
-fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
+fn tenant(spec: &file::Tenant, context: &Context) -> Result<Tenant, String> {
     let usd_per_day = match spec.limits.usd_per_day {
         None => None,
         Some(usd) => {
@@ -386,7 +418,8 @@ fn tenant(spec: &file::Tenant) -> Result<Tenant, String> {
     let mut classes: Vec<Class> = spec.classes.iter().map(class).collect();
     classes.sort();
     classes.dedup();
-    Ok(Tenant { id: spec.id.clone(), limits, weight: spec.weight, classes })
+    let webhooks = webhook::webhooks(spec, context)?;
+    Ok(Tenant { id: spec.id.clone(), limits, weight: spec.weight, classes, webhooks })
 }
 
 fn class(given: &file::Class) -> Class {
@@ -451,6 +484,8 @@ fn add_defaults(read: &mut file::Catalogue, context: &Context) {
             region: "unknown".to_owned(),
             models,
             usd_per_node_hour: 0.16,
+            usd_per_dedicated_node_hour: None,
+            spot: true,
             price_date: "unknown".to_owned(),
             max_nodes: 4,
             slots_per_node: 1,

@@ -1,6 +1,7 @@
 //! Requests and answers as triggers see them. [`server`] accepts them; [`path`] takes paths apart,
 //! [`multipart`] uploads; [`range`] answers in part.
 
+pub mod address;
 pub mod multipart;
 pub mod path;
 pub mod range;

@@ -98,6 +98,10 @@ pub fn parse(text: &str) -> Result<Knobs, Vec<String>> {
         max_dedicated_nodes: reader
             .small("max-dedicated-nodes", 10_000)
             .unwrap_or(default.max_dedicated_nodes),
+        min_spot_nodes: reader.small("min-spot-nodes", 10_000).unwrap_or(default.min_spot_nodes),
+        min_dedicated_nodes: reader
+            .small("min-dedicated-nodes", 10_000)
+            .unwrap_or(default.min_dedicated_nodes),
         model_version: reader.word("model-version").unwrap_or(default.model_version),
         gpu_memory_limit_mib: reader
             .count("gpu-memory-limit", 1, 1 << 24)
@@ -105,6 +109,9 @@ pub fn parse(text: &str) -> Result<Knobs, Vec<String>> {
         max_usd_per_hour: reader.usd("max-usd-per-hour").or(default.max_usd_per_hour),
         rescue_share_percent: reader.small("rescue-share", 100).unwrap_or(default.rescue_share_percent),
         autoscale: reader.autoscale("autoscale-mode").unwrap_or(default.autoscale),
+        autoscale_interval_minutes: reader
+            .count("autoscale-interval-minutes", 5, 10_080)
+            .map_or(default.autoscale_interval_minutes, |minutes| u32::try_from(minutes).unwrap_or(10_080)),
         retention_days: reader
             .count("retention-days", 1, 365)
             .map_or(default.retention_days, |days| u32::try_from(days).unwrap_or(365)),
@@ -173,6 +180,17 @@ impl Reader {
             let (min, max) = (knobs.min_replicas, knobs.max_replicas);
             self.problems.push(format!("min-aca-replicas is {min}, above max-aca-replicas {max}"));
         }
+        let floors = u64::from(knobs.min_spot_nodes) + u64::from(knobs.min_dedicated_nodes);
+        if floors > u64::from(knobs.max_nodes) {
+            let max = knobs.max_nodes;
+            let text =
+                format!("min-spot-nodes and min-dedicated-nodes are {floors}, above max-batch-nodes {max}");
+            self.problems.push(text);
+        }
+        if knobs.min_dedicated_nodes > knobs.max_dedicated_nodes {
+            let (min, max) = (knobs.min_dedicated_nodes, knobs.max_dedicated_nodes);
+            self.problems.push(format!("min-dedicated-nodes is {min}, above max-dedicated-nodes {max}"));
+        }
         if self.problems.is_empty() { Ok(knobs) } else { Err(self.problems) }
     }
 }
@@ -205,13 +223,19 @@ mod tests {
     fn every_problem_is_told() {
         let problems = parse(
             r#"{"realtime-threshold-ms":0,"batch-cost-threshold":-1,"rescue-share":101,"autoscale-mode":"maybe",
-                "max-replicas":3,"min-aca-replicas":5,"max-aca-replicas":4,"retention-days":null}"#,
+                "max-replicas":3,"min-aca-replicas":5,"max-aca-replicas":4,"retention-days":null,
+                "max-batch-nodes":4,"min-spot-nodes":2,"min-dedicated-nodes":3}"#,
         )
         .unwrap_err();
         let wrong =
             ["realtime-threshold-ms", "batch-cost", "rescue-share", "autoscale-mode", "retention-days"];
-        assert_eq!(problems.len(), wrong.len() + 2, "{problems:?}");
-        for name in wrong.into_iter().chain(["max-replicas is no knob", "above max-aca-replicas"]) {
+        assert_eq!(problems.len(), wrong.len() + 4, "{problems:?}");
+        for name in wrong.into_iter().chain([
+            "max-replicas is no knob",
+            "above max-aca-replicas",
+            "above max-batch-nodes",
+            "above max-dedicated-nodes",
+        ]) {
             assert!(problems.iter().any(|problem| problem.contains(name)), "{name} in {problems:?}");
         }
         assert!(parse("[]").is_err() && parse("").is_err());

@@ -1,5 +1,8 @@
 //! What is seen of the world when a decision is due: the catalogue's numbers, this process's own
-//! counts, and the merged view of all processes where one is fresh. Nothing is awaited here.
+//! counts, and the merged view of all processes where one is fresh. Nothing is awaited here but the
+//! view itself. What is seen of pools becomes what their decisions take in [`pools`].
+
+pub mod pools;
 
 use std::sync::RwLock;
 
@@ -53,7 +56,8 @@ impl Views {
         })
     }
 
-    fn fresh(&self, now: UnixMs) -> Option<View> {
+    /// The newest view, if it is young enough to be believed.
+    pub fn fresh(&self, now: UnixMs) -> Option<View> {
         let newest = self.0.read().expect("no holder of this lock panics");
         let observed = UnixMs(newest.observed_at);
         (newest.seq > 0 && now.since(observed) <= VIEW_FRESH).then(|| newest.clone())
@@ -90,8 +94,17 @@ fn pool(pool: &Pool, view: Option<&View>) -> snapshot::Pool {
     snapshot::Pool {
         ready_nodes: seen.map_or(0, |seen| seen.ready_nodes),
         backlog: seen.map_or(Millis(0), |seen| Millis(seen.backlog_ms)),
+        boot: seen.map_or(pool.facts.boot, |seen| pools::boot(pool, seen)),
+        evictions_per_node_hour_milli: seen
+            .map_or(pool.facts.evictions_per_node_hour_milli, |seen| pools::evictions(pool, seen)),
         ..pool.facts.clone()
     }
+}
+
+/// Spend of the current hour over all lanes, as far as this process knows.
+pub fn spent_this_hour(metrics: &Metrics, views: &Views, now: UnixMs) -> MicroUsd {
+    let elsewhere = views.fresh(now).map_or(0, |view| view.spent_this_hour_micro_usd);
+    metrics.spent_this_hour(now).max(MicroUsd(elsewhere))
 }
 
 /// One backend as it is seen now.

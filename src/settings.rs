@@ -97,6 +97,11 @@ type Given = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Lookup(Given);
 
 impl Lookup {
+    /// Looks up by this function.
+    pub fn of(given: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Lookup {
+        Lookup(Arc::new(given))
+    }
+
     /// The value of a setting.
     pub fn get(&self, name: &str) -> Option<Secret> {
         (self.0)(name).map(Secret)
@@ -130,6 +135,8 @@ pub struct Settings {
     pub batch: Option<BatchAccount>,
     /// A death that a test asks for.
     pub fault: Option<Arc<Fault>>,
+    /// Whether webhooks may lie outside the open Internet.
+    pub webhooks_allow_private: bool,
     /// Where telemetry goes; none: off.
     pub telemetry: Option<Secret>,
     /// What is logged.
@@ -162,6 +169,7 @@ impl Settings {
         let default_pool = reader.text(name::BATCH_POOL_ID);
         let batch = reader.batch();
         let fault = reader.fault();
+        let webhooks_allow_private = reader.webhooks_allow_private();
         let telemetry = reader.text(name::TELEMETRY).map(Secret);
         let clock = reader.clock(&Far {
             blobs: blobs.as_ref(),
@@ -183,6 +191,7 @@ impl Settings {
                 default_pool,
                 batch,
                 fault,
+                webhooks_allow_private,
                 telemetry,
                 log,
                 instance,
@@ -310,6 +319,20 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn webhooks_allow_private(&mut self) -> bool {
+        let text = self.text(name::WEBHOOKS_PRIVATE);
+        match text.as_deref() {
+            None | Some("0") => return false,
+            Some("1") if self.text(name::INSTANCE).is_none() => return true,
+            Some("1") => self.problem(
+                name::WEBHOOKS_PRIVATE,
+                "is set in Azure, where webhooks must not reach private networks; unset it",
+            ),
+            Some(_) => self.problem(name::WEBHOOKS_PRIVATE, "is neither 0 nor 1"),
+        }
+        false
     }
 
     /// Only debug builds can be asked to die.
@@ -453,6 +476,15 @@ mod tests {
             (&[("BLOB_URL", "http://far.example/container")], name::BLOB_URL),
             (&[("BLOB_URL", "not a url")], name::BLOB_URL),
             (&[("WEBSITE_INSTANCE_ID", "abc")], name::BLOB_URL),
+            (&[("WEBHOOKS_ALLOW_PRIVATE", "yes")], name::WEBHOOKS_PRIVATE),
+            (
+                &[
+                    ("WEBSITE_INSTANCE_ID", "abc"),
+                    ("WEBHOOKS_ALLOW_PRIVATE", "1"),
+                    ("BLOB_URL", "https://a.blob.core.windows.net/c"),
+                ],
+                name::WEBHOOKS_PRIVATE,
+            ),
             (&[("KEY_VAULT_URL", "https://v.vault.azure.net")], name::KEY_VAULT_URL),
             (&[("KNOBS_FILE", " ")], name::KNOBS_FILE),
             (&[("AzureWebJobsStorage", "nonsense")], name::STORAGE),

@@ -19,6 +19,8 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span as SdkSpan};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::settings::{Secret, is_loopback};
 
@@ -45,6 +47,19 @@ struct Providers {
 /// # Errors
 /// When the filter does not parse.
 pub fn log_to_stdout(filter: &str) -> Result<(), String> {
+    // A second start in one process (tests) keeps the first.
+    let _ = lines(filter, std::io::stdout)?.try_init();
+    Ok(())
+}
+
+/// What logs: one JSON object a line, with the job and the trace that it stands in as `span`.
+///
+/// # Errors
+/// When the filter does not parse.
+pub fn lines<W>(filter: &str, writer: W) -> Result<impl tracing::Subscriber + Send + Sync, String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let quiet = [
         "hyper=warn",
         "hyper_util=warn",
@@ -58,11 +73,8 @@ pub fn log_to_stdout(filter: &str) -> Result<(), String> {
     for directive in quiet {
         filter = filter.add_directive(directive.parse().expect("directives written here parse"));
     }
-    let lines =
-        tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
-    // A second start in one process (tests) keeps the first.
-    let _ = lines.with_env_filter(filter).with_writer(std::io::stdout).try_init();
-    Ok(())
+    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+    Ok(lines.with_env_filter(filter).with_writer(writer).finish())
 }
 
 impl Telemetry {

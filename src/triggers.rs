@@ -130,7 +130,7 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
         match function {
             Function::Dispatch => dispatch::run(app, &envelope).await,
             Function::DeadLetter => dead_letter::run(app, &envelope).await,
-            Function::Rebalance => rebalance::run(&envelope).await,
+            Function::Rebalance => rebalance::run(app, &envelope).await,
             Function::Sweep => sweep::run(app, &envelope).await,
             Function::Metrics => metrics::run(app).await,
         }

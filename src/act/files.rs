@@ -1,5 +1,8 @@
-//! Files that tenants upload. The content is written first, under a fresh id; `meta.json` commits it,
-//! put-if-absent. A file is gone once `deleted.json` marks it; its content goes after that.
+//! Files that tenants upload. A marker for the sweep comes first, then the content under a fresh id;
+//! `meta.json` commits it, put-if-absent. A file is gone once `deleted.json` marks it; its content goes
+//! after that. [`expire`] takes away what nobody deletes.
+
+pub mod expire;
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -8,7 +11,7 @@ use bytes::Bytes;
 use clock::Clock;
 use facts::file::FileMeta;
 use facts::fold::Found;
-use facts::key::{self, FileKeys, JobKeys};
+use facts::key::{self, FileKeys, JobKeys, Perishable};
 use facts::store::{Store, StoreError, Upload};
 use facts::{JobId, VERSION, id};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -26,24 +29,27 @@ const MADE_WITHIN_MS: u64 = 600_000;
 /// Files of one page, at most; a longer list is asked for in pages.
 pub const PAGE_MAX: usize = 1_000;
 
-/// A file on its way in. Dropped before [`Incoming::commit`], it was never there.
+/// The content of a file on its way in. Dropped before [`Incoming::finish`], it was never there.
 #[derive(Debug)]
 pub struct Incoming {
     file: String,
-    keys: FileKeys,
+    marker: String,
     upload: Upload,
 }
 
 impl Incoming {
-    /// Begins a file of this tenant under a fresh id.
+    /// Begins a content of this tenant under a fresh id.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn begin(store: &Store, tenant: &str) -> Result<Incoming, StoreError> {
+    pub async fn begin(store: &Store, tenant: &str, now_ms: u64) -> Result<Incoming, StoreError> {
         let file = id::random();
-        let keys = FileKeys::new(tenant, &file);
-        let upload = store.upload(&keys.content()).await?;
-        Ok(Incoming { file, keys, upload })
+        // Should this process die, the sweep finds what it left.
+        let minute = (now_ms + expire::FIRST_LOOK_MS) / 60_000;
+        let marker = key::expiring(minute, tenant, Perishable::File, &file);
+        store.create(&marker, "").await?;
+        let upload = store.upload(&FileKeys::new(tenant, &file).content()).await?;
+        Ok(Incoming { file, marker, upload })
     }
 
     /// Its id.
@@ -51,7 +57,7 @@ impl Incoming {
         &self.file
     }
 
-    /// Adds to its content.
+    /// Adds to it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -59,20 +65,38 @@ impl Incoming {
         self.upload.write(piece).await
     }
 
-    /// Makes it a file.
+    /// Makes it an object, which is no file before [`commit`].
     ///
     /// # Errors
-    /// [`StoreError`]: then it is not known whether it is there, and nobody was told its id.
-    pub async fn commit(self, store: &Store, meta: &FileMeta) -> Result<(), StoreError> {
-        self.upload.finish().await?;
-        let text = serde_json::to_vec(meta).expect("a meta is plain data, which always serializes");
-        store.create(&self.keys.meta(), text).await.map(drop)
+    /// [`StoreError`]: then it may be there, and the sweep takes it away.
+    pub async fn finish(self) -> Result<(), StoreError> {
+        self.upload.finish().await
     }
 
     /// Gives it up; what was written goes.
-    pub async fn abort(self) {
+    pub async fn abort(self, store: &Store) {
         self.upload.abort().await;
+        if let Err(error) = store.delete(&self.marker).await {
+            tracing::debug!(%error, "a marker is left to the sweep");
+        }
     }
+}
+
+/// Makes a content that was finished a file; again, it changes nothing.
+///
+/// # Errors
+/// [`StoreError`]: then it is not known whether it is there.
+pub async fn commit(store: &Store, meta: &FileMeta) -> Result<(), StoreError> {
+    let text = serde_json::to_vec(meta).expect("a meta is plain data, which always serializes");
+    store.create(&FileKeys::new(&meta.tenant, &meta.file).meta(), text).await.map(drop)
+}
+
+/// Takes away a content that becomes no file.
+///
+/// # Errors
+/// [`StoreError`]: then the sweep does it.
+pub async fn discard(store: &Store, tenant: &str, file: &str) -> Result<(), StoreError> {
+    store.delete(&FileKeys::new(tenant, file).content()).await
 }
 
 /// The file of this id; none when there is none, or none any more.
@@ -97,7 +121,12 @@ fn is_there(meta: &FileMeta, now_ms: u64) -> bool {
 
 /// Part of a file's content, read while it is sent.
 pub fn content(store: &Store, tenant: &str, file: &str, range: Range<u64>) -> Content<StoreError> {
-    let (store, key) = (store.clone(), FileKeys::new(tenant, file).content());
+    pieces(store, FileKeys::new(tenant, file).content(), range)
+}
+
+/// Part of an object, read piece by piece.
+pub(super) fn pieces(store: &Store, key: String, range: Range<u64>) -> Content<StoreError> {
+    let store = store.clone();
     let pieces = (range.start..range.end).step_by(PIECE_BYTES).map(move |at| {
         let end = range.end.min(at + PIECE_BYTES as u64);
         at..end
@@ -154,21 +183,37 @@ pub async fn delete(store: &Store, clock: &Clock, tenant: &str, file: &str) -> R
         if is_used(store, clock, tenant, &listed).await? {
             return Ok(Deletion::InUse);
         }
-        let mark = Deleted { v: VERSION, at_ms: clock.now_ms(), listed_ms: meta.modified_ms };
-        let mark = serde_json::to_vec(&mark).expect("a mark is plain data, which always serializes");
-        store.create(&keys.deleted(), mark).await?;
+        mark_deleted(store, clock, &keys, meta.modified_ms).await?;
         if is_used(store, clock, tenant, &store.list(keys.folder()).await?).await? {
             store.delete(&keys.deleted()).await?;
             return Ok(Deletion::InUse);
         }
     }
+    clear(store, &keys, &listed).await?;
+    Ok(Deletion::Gone)
+}
+
+/// Marks a file as gone, which makes it so.
+async fn mark_deleted(
+    store: &Store,
+    clock: &Clock,
+    keys: &FileKeys,
+    listed_ms: u64,
+) -> Result<(), StoreError> {
+    let mark = Deleted { v: VERSION, at_ms: clock.now_ms(), listed_ms };
+    let mark = serde_json::to_vec(&mark).expect("a mark is plain data, which always serializes");
+    store.create(&keys.deleted(), mark).await.map(drop)
+}
+
+/// Takes away what is left of a file that is marked; the mark stays.
+async fn clear(store: &Store, keys: &FileKeys, listed: &[Found]) -> Result<(), StoreError> {
     store.delete(&keys.content()).await?;
     // Its errors may quote the content.
     store.delete(&keys.meta()).await?;
     for used in listed.iter().filter(|found| key::read_used(&found.key).is_some()) {
         store.delete(&used.key).await?;
     }
-    Ok(Deletion::Gone)
+    Ok(())
 }
 
 /// Whether a job that has not ended holds a file whose folder holds this.

@@ -9,6 +9,7 @@
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
 //! - [`finish`]: what is missing is filled, the summary written
 //! - [`retire`]: what is old goes
+//! - [`trace`]: what log lines about a job have in common
 
 pub mod accept;
 mod batch_job;
@@ -20,6 +21,7 @@ pub mod queued;
 pub mod rescue;
 pub mod retire;
 pub mod survey;
+pub mod trace;
 pub mod turns;
 
 use std::collections::{HashMap, HashSet};
@@ -96,6 +98,9 @@ pub enum Trouble {
     /// Azure Batch failed.
     #[error(transparent)]
     Batch(#[from] batch::CallError),
+    /// The pool could not be looked at.
+    #[error(transparent)]
+    Pool(#[from] batch::PoolError),
 }
 
 impl From<FactError> for Trouble {
@@ -287,7 +292,7 @@ impl Jobs {
             k: rescue.map(|(_, k)| k),
         };
         if let Err(error) = doorbell.ring(&ticket).await {
-            tracing::warn!(%error, job = %job, "the doorbell could not be rung; the sweep will look");
+            tracing::warn!(%error, "the doorbell could not be rung; the sweep will look");
         }
     }
 }

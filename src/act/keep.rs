@@ -37,11 +37,3 @@ pub async fn dead_letter(store: &Store, now: UnixMs, reason: &str, text: &str) -
     let is_new = store.create(&key, letter.clone()).await? == Put::Created;
     Ok(Kept { key, letter, is_new })
 }
-
-/// Keeps an alert as it came; the same alert twice is one.
-///
-/// # Errors
-/// When the store failed.
-pub async fn alert(store: &Store, body: bytes::Bytes) -> Result<(), StoreError> {
-    store.create(&key::alert(&body), body).await.map(drop)
-}

@@ -9,16 +9,14 @@ use policy::units::{Millis, UnixMs};
 
 use super::jobs::look::World;
 use super::jobs::{Jobs, Trouble};
+use super::rebalance::sight;
+use crate::catalogue::Pool;
 use tenants::{Age, Read};
 
 /// An older state is of a process that is gone.
 const STATE_FRESH: Millis = Millis::from_secs(60);
 /// A state this old is of a process that is gone: its money is kept and the state deleted.
 const STATE_DEAD: Millis = Millis::from_secs(600);
-/// What a task that is not over has left, on average.
-const TASK_LEFT: Millis = Millis::from_secs(120);
-/// Jobs whose waiting work is added up.
-const JOBS_MAX: usize = 500;
 
 /// Merges and writes the view.
 ///
@@ -50,11 +48,9 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
         }
     }
     for pool in &world.catalogue.pools {
-        let name = &pool.facts.name;
-        let seen = pool_view(jobs, world, name).await;
-        // A pool that cannot be seen now is shown as it was seen last.
-        let seen = seen.unwrap_or_else(|_| before.pools.get(name).copied().unwrap_or_default());
-        view.pools.insert(name.clone(), seen);
+        let seen = pool_view(jobs, pool, &before).await;
+        view.spent_this_hour_micro_usd += seen.spend.of_hour(now.0);
+        view.pools.insert(pool.facts.name.clone(), seen);
     }
     let text = serde_json::to_string(&view).expect("a view is plain data, which always serializes");
     store.overwrite(key::VIEW, text).await?;
@@ -81,22 +77,11 @@ async fn states(jobs: &Jobs, before: &View, now: UnixMs) -> Result<Vec<Read>, Tr
     Ok(states)
 }
 
-async fn pool_view(jobs: &Jobs, world: World<'_>, name: &str) -> Result<PoolView, Trouble> {
-    let Some(offer) = jobs.offer_of(world, name).await? else { return Ok(PoolView::default()) };
-    let ready = jobs.store().list(&key::ready_of(name)).await?;
-    let mut backlog = offer.tasks.saturating_mul(TASK_LEFT.0);
-    for (_, tenant, id) in ready.iter().take(JOBS_MAX).filter_map(|found| key::read_ready(&found.key)) {
-        // One that cannot be read hides no other.
-        if let Ok(Some(job)) = jobs.job(tenant, &id).await {
-            backlog += job.shards.iter().map(|shard| shard.work_ms).sum::<u64>();
-        }
+/// A pool as it is now; one that cannot be seen now is shown as it was seen last, with the cause.
+async fn pool_view(jobs: &Jobs, pool: &Pool, before: &View) -> PoolView {
+    let before = before.pools.get(&pool.facts.name).cloned().unwrap_or_default();
+    match sight::look(jobs, pool, &before).await {
+        Ok(seen) => seen.view,
+        Err(error) => PoolView { error: Some(error.to_string()), ..before },
     }
-    let per_node = world.catalogue.pools.iter().find(|pool| pool.facts.name == name);
-    let per_node = per_node.map_or(1, |pool| u64::from(pool.facts.slots_per_node.max(1)));
-    Ok(PoolView {
-        ready_nodes: u32::try_from(offer.ready_slots / per_node).unwrap_or(u32::MAX),
-        tasks: offer.tasks,
-        waiting_jobs: ready.len() as u64,
-        backlog_ms: backlog,
-    })
 }

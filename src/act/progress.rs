@@ -67,11 +67,12 @@ pub async fn of(store: &Store, clock: &Clock, job: Job) -> Result<Progress, Fact
     })
 }
 
-/// Ids of a tenant's jobs, the newest first.
+/// Ids of a tenant's batches, the newest first. A batch that ended before batches had a listing of their
+/// own is found by its id alone.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn newest(store: &Store, tenant: &str) -> Result<Vec<JobId>, StoreError> {
-    let listed = store.list(&key::index_of(tenant)).await?;
+pub async fn newest_batches(store: &Store, tenant: &str) -> Result<Vec<JobId>, StoreError> {
+    let listed = store.list(&key::batches_of(tenant)).await?;
     Ok(listed.iter().filter_map(|found| key::read_index(&found.key)).collect())
 }

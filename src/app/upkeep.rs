@@ -42,7 +42,7 @@ impl Sources {
 pub async fn run(app: Arc<App>) {
     let state = async {
         loop {
-            sleep(STATE_EVERY).await;
+            sleep(app.clock.real(STATE_EVERY)).await;
             write_state(&app).await;
             app.views.refresh(&app.store).await;
         }
@@ -55,7 +55,7 @@ pub async fn run(app: Arc<App>) {
                 Some(_) => REFRESH_EVERY + Duration::from_millis(jitter),
                 None => RETRY_EVERY,
             };
-            sleep(pause).await;
+            sleep(app.clock.real(pause)).await;
         }
     };
     tokio::join!(state, refreshing);

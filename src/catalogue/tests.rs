@@ -13,7 +13,14 @@ fn context() -> Context {
         _ => None,
     });
     let secrets = settings.expect("these settings are enough").secrets;
-    Context { default_backend: None, default_pool: None, secrets, has_batch: false, loopback_only: false }
+    Context {
+        default_backend: None,
+        default_pool: None,
+        secrets,
+        has_batch: false,
+        loopback_only: false,
+        webhooks_allow_private: false,
+    }
 }
 
 const GOOD: &str = r#"{"v":1,
@@ -52,6 +59,16 @@ fn wrong_ones_are_refused_with_the_culprit() {
         (r#""region""#, r#""regoin""#, "regoin"),
         (r#""id":"t""#, r#""id":"a/b""#, "a/b"),
         (r#""style":"openai""#, r#""style":"azure_openai""#, "api_version"),
+        (
+            r#""id":"t","#,
+            r#""id":"t","webhooks":[{"url":"http://x","secret_setting":"x"}],"#,
+            "tenant `t`: webhook",
+        ),
+        (
+            r#""id":"t","#,
+            r#""id":"t","webhooks":[{"url":"https://x","events":["batch.begun"],"secret_setting":"x"}],"#,
+            "batch.begun",
+        ),
     ];
     for (good, bad, told) in cases {
         assert!(GOOD.contains(good), "{good}");

@@ -1,8 +1,9 @@
 //! A `multipart/form-data` body (RFC 7578), taken apart while it arrives. The parser knows no I/O;
 //! [`Multipart`] feeds it from a request.
 //!
-//! Memory is flat: content is passed on in pieces and a part's head has a bound. (The usual crate for
-//! this gathers heads without one.)
+//! Memory is flat: what came in is passed on before more is read, and a part's head has a bound. The
+//! usual crate for this, multer, has neither (3.1): it reads on for as long as the body has anything
+//! ready, and looks for the end of a head in all of it; its one limit is that of the whole body.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;

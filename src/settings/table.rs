@@ -60,6 +60,8 @@ pub mod name {
     pub const BATCH_ACCOUNT_KEY: &str = "BATCH_ACCOUNT_KEY";
     /// Where telemetry goes.
     pub const TELEMETRY: &str = "APPLICATIONINSIGHTS_CONNECTION_STRING";
+    /// Whether webhooks may lie on this machine or in a private network.
+    pub const WEBHOOKS_PRIVATE: &str = "WEBHOOKS_ALLOW_PRIVATE";
     /// What is logged.
     pub const LOG: &str = "SWITCHYARD_LOG";
     /// Set by the platform: which instance this is.
@@ -97,6 +99,7 @@ pub const ALL: &[Setting] = &[
     setting(name::BATCH_ENDPOINT, None, Required::No, "endpoint of the Azure Batch account, `https://ACCOUNT.REGION.batch.azure.com`; without it the deferred lane takes no work"),
     setting(name::BATCH_ACCOUNT_NAME, None, Required::No, "name of that account, where the endpoint does not begin with it"),
     setting(name::BATCH_ACCOUNT_KEY, None, Required::No, "key of that account"),
+    setting(name::WEBHOOKS_PRIVATE, Some("0"), Required::No, "for one machine only, refused in Azure: `1` lets webhooks be http and lie on this machine or in a private network"),
     setting(name::TELEMETRY, None, Required::No, "connection string of Application Insights; without it no telemetry is sent"),
     setting(name::LOG, Some("info"), Required::No, "what is logged to standard output, as `info` or `access=debug,info`; answers below 400 are logged at debug"),
     setting(name::INSTANCE, None, Required::No, "set by Azure: names this instance; without it a random name"),

@@ -3,6 +3,7 @@
 //! again changes nothing: the sweep would have looked anyway.
 
 use facts::JobId;
+use tracing::Instrument as _;
 use wire::envelope::{Done, Envelope};
 use wire::ticket::{self, Ticket};
 
@@ -10,6 +11,7 @@ use super::dead_letter;
 use crate::act::jobs::look::{Look, World};
 use crate::act::jobs::rescue::Rescued;
 use crate::act::jobs::survey::Pass;
+use crate::act::jobs::trace;
 use crate::act::realtime::Realtime;
 use crate::app::App;
 use crate::catalogue::Catalogue;
@@ -30,11 +32,13 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
     let (true, Some(id)) = (known, JobId::parse(&job_id)) else {
         return dead_letter::keep(app, envelope, "unknown_owner").await;
     };
-    let said = match (shard, k) {
-        (Some(shard), Some(k)) => rescue(app, &catalogue, (&tenant, &id), (shard, k)).await,
-        _ => look(app, &catalogue, &tenant, &id).await,
+    let act = async {
+        match (shard, k) {
+            (Some(shard), Some(k)) => rescue(app, &catalogue, (&tenant, &id), (shard, k)).await,
+            _ => look(app, &catalogue, &tenant, &id).await,
+        }
     };
-    Ok(Done { logs: vec![said] })
+    Ok(Done { logs: vec![act.instrument(trace::span(&tenant, &id)).await] })
 }
 
 async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> String {
@@ -54,11 +58,11 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     {
         match app.jobs.dispatch(world, pool, Some((tenant, id)), &pass).await {
             Ok(tasks) => sent = tasks,
-            Err(error) => tracing::warn!(%error, job = %id, "not dispatched; the sweep goes on"),
+            Err(error) => tracing::warn!(%error, "not dispatched; the sweep goes on"),
         }
     }
     if let Err(error) = app.jobs.mark(tenant, id, again, &[]).await {
-        tracing::warn!(%error, job = %id, "no marker for the next look; the one before stays");
+        tracing::warn!(%error, "no marker for the next look; the one before stays");
     }
     format!("{id}: {sent} tasks added")
 }
@@ -73,7 +77,7 @@ async fn rescue(app: &App, catalogue: &Catalogue, owner: (&str, &JobId), shard: 
     match rescued {
         Ok(Rescued::NotDue) => format!("{id}: shard {shard} needs no rescue {k}"),
         Ok(Rescued::Done) => {
-            tracing::info!(job = %id, shard, k, "rescued");
+            tracing::info!(shard, k, "rescued");
             // Its last chunk may have been the job's last.
             look(app, catalogue, owner.0, id).await
         }

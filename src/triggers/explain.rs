@@ -47,7 +47,7 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
     let controls = controls::read(&question.headers, now)?;
     let operation = question.operation;
     let shape = shape::read(operation, question.body)?;
-    let model = infer::model_for(&catalogue, &shape, operation)?;
+    let model = infer::model_for(&catalogue, &app.knobs.knobs().model_version, &shape, operation)?;
     shape.check(model)?;
 
     let wanted = infer::wanted(model, operation, &shape, &controls, now);

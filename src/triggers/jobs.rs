@@ -1,7 +1,8 @@
-//! Function `Jobs`: a tenant's jobs: list, state with the reason for waiting, result, logs, cancel,
-//! promote, delete. Somebody else's job is no job.
+//! Function `Jobs`: a tenant's jobs: list, state with the reason for waiting, result, logs, webhooks,
+//! cancel, promote, delete. Somebody else's job is no job.
 
 pub mod view;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::act::jobs::look::World;
 use crate::act::jobs::survey::{Pass, Survey};
 use crate::app::App;
 use crate::auth;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Tenant};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::http::{self, Method, Request, Response};
 use view::{Beside, Offer};
@@ -45,10 +46,10 @@ const ASK_AGAIN_MS: u64 = 5_000;
 pub async fn answer(app: &App, request: &Request, segments: &[&str]) -> Result<Response, Failure> {
     let catalogue = app.catalogue().await?;
     let wanted = match (&request.method, segments) {
-        (&Method::GET | &Method::HEAD, [] | [_] | [_, "result" | "logs"]) => Permission::Read,
+        (&Method::GET | &Method::HEAD, [] | [_] | [_, "result" | "logs" | "webhooks"]) => Permission::Read,
         (&Method::POST, [_, "cancel" | "promote"]) | (&Method::DELETE, [_]) => Permission::Cancel,
         (_, [_, "cancel" | "promote"]) => return Err(Failure::method("POST")),
-        (_, []) | (_, [_, "result" | "logs"]) => return Err(Failure::method("GET, HEAD")),
+        (_, []) | (_, [_, "result" | "logs" | "webhooks"]) => return Err(Failure::method("GET, HEAD")),
         (_, [_]) => return Err(Failure::method("GET, HEAD, DELETE")),
         _ => return Err(Failure::not_found("nothing is here; see /api/openapi.json")),
     };
@@ -63,6 +64,7 @@ pub async fn answer(app: &App, request: &Request, segments: &[&str]) -> Result<R
         (&Method::DELETE, _) => desk.erase(&id).await,
         (_, ["result"]) => desk.result(&id).await,
         (_, ["logs"]) => desk.logs(&id).await,
+        (_, ["webhooks"]) => desk.webhooks(caller.tenant(), &id).await,
         _ => Ok(http::json(200, &desk.view(&desk.survey(&id).await?).await?)),
     }
 }
@@ -180,6 +182,12 @@ impl Desk<'_> {
             let chunk = self.app.store.get(&keys.chunk(0, 0)).await.map_err(|error| trouble(error.into()))?;
             return single(&chunk.content);
         }
+        let end = self.app.jobs.end_of(&keys).await.map_err(trouble)?;
+        let expires = end.and_then(|end| survey.job.output_expires_ms(end.at_ms));
+        if expires.is_some_and(|expires| self.app.now().0 >= expires) {
+            let message = "the batch's results have expired, as its `output_expires_after` asked";
+            return Err(Failure::new(FailureKind::Gone, "results_expired", message));
+        }
         let chunks: Vec<String> = (0..)
             .zip(&survey.job.shards)
             .flat_map(|(n, shard)| (0..shard.chunks(survey.job.chunk_lines)).map(move |c| (n, c)))
@@ -191,6 +199,13 @@ impl Desk<'_> {
             async move { store.get(&key).await.map(|object| object.content) }
         });
         Ok(http::stream("application/jsonl", parts))
+    }
+
+    async fn webhooks(&self, tenant: &Tenant, id: &JobId) -> Result<Response, Failure> {
+        let job = self.app.jobs.job(self.tenant, id).await.map_err(trouble)?.ok_or_else(no_job)?;
+        let end = self.app.jobs.end_of(&JobKeys::new(self.tenant, id)).await.map_err(trouble)?;
+        let told = webhooks::list(&self.app.store, tenant, &job, end.as_ref()).await;
+        Ok(http::json(200, &told.map_err(trouble)?))
     }
 
     async fn logs(&self, id: &JobId) -> Result<Response, Failure> {

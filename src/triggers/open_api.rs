@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use utoipa::OpenApi;
-use wire::jobs::{JobList, JobView};
+use wire::jobs::{JobList, JobView, WebhookList};
 use wire::openai::{
     Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted, FileList,
-    FileObject, FileUpload, Model, ModelList,
+    FileObject, FileUpload, Model, ModelList, Upload, UploadComplete, UploadCreate, UploadPart,
+    UploadPartCreate,
 };
 
 use super::health::Health;
@@ -27,6 +28,11 @@ use crate::http::{self, Response};
         paths::file,
         paths::file_content,
         paths::delete_file,
+        paths::create_upload,
+        paths::upload,
+        paths::add_part,
+        paths::complete_upload,
+        paths::cancel_upload,
         paths::create_batch,
         paths::batches,
         paths::batch,
@@ -35,6 +41,7 @@ use crate::http::{self, Response};
         paths::job,
         paths::job_result,
         paths::job_logs,
+        paths::job_webhooks,
         paths::cancel_job,
         paths::promote_job,
         paths::delete_job,
@@ -59,6 +66,12 @@ use crate::http::{self, Response};
         JobView,
         Model,
         ModelList,
+        WebhookList,
+        Upload,
+        UploadComplete,
+        UploadCreate,
+        UploadPart,
+        UploadPartCreate,
         Health
     ))
 )]
@@ -77,7 +90,8 @@ pub fn answer() -> Response {
 mod paths {
     use super::{
         Batch, BatchCreate, BatchList, EmbeddingsRequest, EmbeddingsResponse, ErrorBody, FileDeleted,
-        FileList, FileObject, FileUpload, Health, JobList, JobView, Model, ModelList,
+        FileList, FileObject, FileUpload, Health, JobList, JobView, Model, ModelList, Upload, UploadComplete,
+        UploadCreate, UploadPart, UploadPartCreate, WebhookList,
     };
 
     #[utoipa::path(post, path = "/api/v1/embeddings", request_body = EmbeddingsRequest,
@@ -147,6 +161,37 @@ mod paths {
             (status = 404, body = ErrorBody)))]
     fn delete_file() {}
 
+    #[utoipa::path(post, path = "/api/v1/uploads", request_body = UploadCreate,
+        responses((status = 200, body = Upload), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+            (status = 403, body = ErrorBody), (status = 413, body = ErrorBody),
+            (status = 429, body = ErrorBody, description = "too many are open"), (status = 503, body = ErrorBody)))]
+    fn create_upload() {}
+
+    #[utoipa::path(get, path = "/api/v1/uploads/{id}", params(("id" = String, Path)),
+        responses((status = 200, body = Upload), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    fn upload() {}
+
+    #[utoipa::path(post, path = "/api/v1/uploads/{id}/parts", params(("id" = String, Path)),
+        request_body(content = UploadPartCreate, content_type = "multipart/form-data"),
+        responses((status = 200, body = UploadPart), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+            (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+            (status = 409, body = ErrorBody, description = "it has ended"), (status = 413, body = ErrorBody),
+            (status = 429, body = ErrorBody), (status = 503, body = ErrorBody)))]
+    fn add_part() {}
+
+    #[utoipa::path(post, path = "/api/v1/uploads/{id}/complete", params(("id" = String, Path)),
+        request_body = UploadComplete,
+        responses((status = 200, body = Upload), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+            (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+            (status = 409, body = ErrorBody, description = "it has ended otherwise"), (status = 413, body = ErrorBody),
+            (status = 429, body = ErrorBody), (status = 503, body = ErrorBody)))]
+    fn complete_upload() {}
+
+    #[utoipa::path(post, path = "/api/v1/uploads/{id}/cancel", params(("id" = String, Path)),
+        responses((status = 200, body = Upload), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+            (status = 404, body = ErrorBody), (status = 409, body = ErrorBody, description = "it has ended otherwise")))]
+    fn cancel_upload() {}
+
     #[utoipa::path(post, path = "/api/v1/batches", request_body = BatchCreate,
         params(
             ("Switchyard-Deadline" = Option<String>, Header, description = "sooner than 24h: 2h or an RFC 3339 instant; hard"),
@@ -199,6 +244,11 @@ mod paths {
         responses((status = 200, body = String, content_type = "text/plain"),
             (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
     fn job_logs() {}
+
+    #[utoipa::path(get, path = "/api/jobs/{id}/webhooks", params(("id" = String, Path)),
+        responses((status = 200, body = WebhookList, description = "what came of telling them that it ended"),
+            (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    fn job_webhooks() {}
 
     #[utoipa::path(post, path = "/api/jobs/{id}/cancel", params(("id" = String, Path)),
         responses((status = 200, body = JobView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),

@@ -1,5 +1,5 @@
 //! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists;
-//! [`files`] takes uploads, [`batches`] makes jobs of them.
+//! [`files`] takes uploads, [`mod@uploads`] those in parts, [`batches`] makes jobs of them.
 
 pub mod batches;
 pub mod controls;
@@ -9,6 +9,7 @@ pub mod infer;
 pub mod models;
 pub mod refuse;
 pub mod shape;
+pub mod uploads;
 
 use policy::request::Operation;
 
@@ -32,6 +33,7 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
             };
         }
         ["batches", rest @ ..] => return batches::answer(app, request, rest).await,
+        ["uploads", rest @ ..] => return uploads::answer(app, request, rest).await,
         ["files", rest @ ..] => return files::answer(app, request, rest).await,
         _ => return Err(unsupported(&segments.join("/"))),
     };
@@ -44,7 +46,7 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
 /// Never a made-up answer for what this version does not do.
 fn unsupported(path: &str) -> Failure {
     let message = format!(
-        "/v1/{path} is not served here; this version serves embeddings, chat/completions, completions, models, files and batches"
+        "/v1/{path} is not served here; this version serves embeddings, chat/completions, completions, models, files, uploads and batches"
     );
     Failure::new(Kind::NotFound, "unsupported_endpoint", message)
 }

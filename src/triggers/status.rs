@@ -184,6 +184,8 @@ pub fn knobs(knobs: &Knobs) -> Value {
         "min-aca-replicas": knobs.min_replicas,
         "max-batch-nodes": knobs.max_nodes,
         "max-dedicated-nodes": knobs.max_dedicated_nodes,
+        "min-spot-nodes": knobs.min_spot_nodes,
+        "min-dedicated-nodes": knobs.min_dedicated_nodes,
         "model-version": knobs.model_version,
         "gpu-memory-limit": knobs.gpu_memory_limit_mib,
         "max-usd-per-hour": knobs.max_usd_per_hour.map(|cap| cap.usd()),
@@ -193,6 +195,7 @@ pub fn knobs(knobs: &Knobs) -> Value {
             AutoscaleMode::Recommend => "recommend",
             AutoscaleMode::Act => "act",
         },
+        "autoscale-interval-minutes": knobs.autoscale_interval_minutes,
         "retention-days": knobs.retention_days,
         "confidence-percent": knobs.confidence_percent,
     })

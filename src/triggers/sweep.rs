@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use facts::JobId;
 use facts::key;
 use futures_util::{StreamExt as _, stream};
+use tracing::Instrument as _;
 use wire::envelope::{Done, Envelope};
 
 use crate::act::jobs::Trouble;
 use crate::act::jobs::accept::minute;
 use crate::act::jobs::look::{Look, World};
 use crate::act::jobs::survey::Pass;
+use crate::act::jobs::trace;
 use crate::act::merge::merge;
 use crate::app::App;
 use crate::failure::Failure;
@@ -45,6 +47,7 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
             0
         }
     };
+    app.webhooks.begin(&catalogue);
     let mut sent = 0;
     for pool in &catalogue.pools {
         match app.jobs.dispatch(world, pool, None, &pass).await {
@@ -98,10 +101,16 @@ async fn look_at(app: &App, world: World<'_>, pass: &Pass, due: Vec<Due>, began:
 
 async fn look_unless_late(app: &App, world: World<'_>, pass: &Pass, due: &Due, began: Instant) -> bool {
     let is_late = began.elapsed() > LOOKS_WITHIN;
-    if !is_late && let Err(error) = look(app, world, pass, due).await {
-        tracing::warn!(%error, job = %due.job, "the look broke off; the next sweep goes on");
+    if !is_late {
+        look_or_warn(app, world, pass, due).instrument(trace::span(&due.tenant, &due.job)).await;
     }
     !is_late
+}
+
+async fn look_or_warn(app: &App, world: World<'_>, pass: &Pass, due: &Due) {
+    if let Err(error) = look(app, world, pass, due).await {
+        tracing::warn!(%error, "the look broke off; the next sweep goes on");
+    }
 }
 
 async fn look(app: &App, world: World<'_>, pass: &Pass, due: &Due) -> Result<(), Trouble> {

@@ -13,4 +13,5 @@ mod rescues;
 mod storm;
 mod sweep_calls;
 mod tickets;
+mod traces;
 mod trouble;

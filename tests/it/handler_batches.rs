@@ -106,6 +106,7 @@ async fn run(store: &Store, job: &Job, keys: &JobKeys) -> (String, String) {
         cost_micro_usd: 1,
         compute_ms: 1,
         retries: 0,
+        labels: job.cost_labels(),
     };
     store.create(&keys.end(), serde_json::to_string(&end).unwrap()).await.unwrap();
     (output, errors)

@@ -13,5 +13,7 @@ mod handler_life;
 mod handler_realtime;
 mod handler_stage;
 mod readme;
+mod tenants;
 mod tidy;
 mod under_host;
+mod webhooks;

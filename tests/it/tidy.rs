@@ -12,21 +12,23 @@ const LONGER_FILES: &[(&str, &str)] = &[];
 
 /// Which members of the workspace a member may depend on (normal dependencies).
 const MEMBERS: &[(&str, &[&str])] = &[
-    ("handler", &["audit", "clock", "facts", "policy", "wire"]),
+    ("handler", &["audit", "autoscale", "clock", "facts", "policy", "wire"]),
     ("audit", &["policy"]),
+    ("autoscale", &[]),
     ("clock", &[]),
     ("engine", &[]),
     ("facts", &[]),
-    ("local", &["clock", "wire"]),
+    ("local", &["autoscale", "clock", "wire"]),
     ("policy", &[]),
     ("server", &["clock", "engine", "wire"]),
-    ("switchyard", &["clock", "local", "wire"]),
+    ("switchyard", &["autoscale", "clock", "local", "wire"]),
     ("wire", &[]),
     ("worker", &["clock", "engine", "facts", "wire"]),
 ];
 
 /// Members whose outside dependencies are part of what they promise.
 const OUTSIDE: &[(&str, &[&str])] = &[
+    ("autoscale", &[]),
     ("policy", &[]),
     ("clock", &[]),
     ("wire", &["base64", "serde", "serde_json", "utoipa"]),

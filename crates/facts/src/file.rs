@@ -21,7 +21,7 @@ pub struct FileMeta {
     pub sha256: String,
     /// When it was committed, Unix ms.
     pub created_ms: u64,
-    /// When it goes by itself, Unix ms; none: by the knob `retention-days`.
+    /// When it goes by itself, Unix ms; none, in older facts: when the account's lifecycle rule takes it.
     #[serde(default)]
     pub expires_ms: Option<u64>,
     /// What its lines ask for; none where it is no input of a batch.

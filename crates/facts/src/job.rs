@@ -69,6 +69,10 @@ pub enum Kind {
         file: String,
         /// As the client gave it, `24h`.
         completion_window: String,
+        /// Its output and errors are shown for so many seconds after its end; none: until its retention
+        /// ends.
+        #[serde(default)]
+        output_expires_s: Option<u64>,
     },
 }
 
@@ -148,6 +152,25 @@ impl Job {
     pub fn lines(&self) -> u64 {
         self.shards.iter().map(|shard| u64::from(shard.lines)).sum()
     }
+
+    /// Those of its labels that say whom it is charged to.
+    pub fn cost_labels(&self) -> BTreeMap<String, String> {
+        let of_costs = self.labels.iter().filter(|(name, _)| COST_LABELS.contains(&name.as_str()));
+        of_costs.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Whether it is an OpenAI batch.
+    pub fn is_batch(&self) -> bool {
+        matches!(self.kind, Kind::OpenaiBatch { .. })
+    }
+
+    /// When a batch's output goes that ended then, Unix ms; none: with the job.
+    pub fn output_expires_ms(&self, ended_ms: u64) -> Option<u64> {
+        match self.kind {
+            Kind::OpenaiBatch { output_expires_s: Some(seconds), .. } => Some(ended_ms + seconds * 1_000),
+            _ => None,
+        }
+    }
 }
 
 /// `tries/…`: intent, written before the act. The writer whose `by` it holds may act.
@@ -190,8 +213,31 @@ pub struct Stop {
     pub v: u32,
     /// What the job ends as, unless every item has a real result.
     pub why: StopWhy,
+    /// Code of the reason, where there is one beyond `why`, as `canary_failed`.
+    #[serde(default)]
+    pub code: Option<String>,
     /// For people.
     pub reason: String,
+    /// When.
+    pub at_ms: u64,
+}
+
+/// `canary.json`: what the check of a large job's first chunk found, before the rest was released.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Canary {
+    /// [`crate::VERSION`].
+    pub v: u32,
+    /// What is wrong with it; none: the rest may leave.
+    pub wrong: Option<String>,
+    /// Lines of the chunk.
+    pub lines: u64,
+    /// Vectors whose values, length and norm were looked at.
+    pub vectors: u64,
+    /// Vectors that were asked of the realtime lane too.
+    pub compared: u64,
+    /// The least cosine between the two.
+    #[serde(default)]
+    pub least_cosine: Option<f64>,
     /// When.
     pub at_ms: u64,
 }
@@ -241,7 +287,14 @@ pub struct End {
     pub compute_ms: u64,
     /// Tries beyond the first of each shard.
     pub retries: u32,
+    /// Whom it is charged to: those of the job's labels that [`COST_LABELS`] names. The summary outlives
+    /// the job, so nothing else of the client's own is kept here.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
+
+/// Labels by which costs are told apart.
+pub const COST_LABELS: [&str; 4] = ["team", "project", "cost-center", "environment"];
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

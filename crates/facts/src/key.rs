@@ -10,6 +10,10 @@ pub const CATALOGUE: &str = "config/catalogue.json";
 pub const VIEW: &str = "state/view.json";
 /// States of the processes that call backends.
 pub const PROCESS_STATES: &str = "state/http/";
+/// What the rebalancer made of pools.
+pub const POOL_STATES: &str = "state/pools/";
+/// Alerts.
+pub const ALERTS: &str = "alerts/";
 /// Markers: look at this job at that minute.
 pub const DUE: &str = "due/";
 /// The minute of a job that is to be looked at as soon as possible.
@@ -18,6 +22,10 @@ pub const NOW: u64 = 0;
 pub const READY: &str = "ready/";
 /// Markers: this job ended so long ago that it may go on that day.
 pub const OLD: &str = "old/";
+/// Markers: the end of this job is to be told to this webhook in that minute.
+pub const HOOKS: &str = "hooks/";
+/// Markers: look at this file or upload at that minute.
+pub const EXPIRING: &str = "expiring/";
 /// Packs.
 pub const PACKS: &str = "packs/";
 /// Everything of tenants.
@@ -27,6 +35,8 @@ pub const DEAD: &str = "dead/";
 
 /// Times count down in listings, so that the newest comes first: 10^13 ms is the year 2286.
 const TIME_END: u64 = 9_999_999_999_999;
+
+const MINUTES_PER_DAY: u64 = 24 * 60;
 
 /// State of one process that calls backends.
 pub fn process_state(instance: &str) -> String {
@@ -43,9 +53,31 @@ pub fn dead_letter(body: &[u8]) -> String {
     format!("{DEAD}{}.json", hex_sha256(body))
 }
 
-/// An alert, by the hash of its body.
-pub fn alert(body: &[u8]) -> String {
-    format!("alerts/{}.json", hex_sha256(body))
+/// An alert, by what it calls itself and whether it says that it is over: told twice, it is one.
+pub fn alert(id: &str, is_over: bool) -> String {
+    let said = if is_over { "resolved" } else { "fired" };
+    format!("{ALERTS}{}-{said}.json", hex_sha256(id.as_bytes()))
+}
+
+/// The hash in the key of an [`alert`], and whether it says that it is over; none where the key is
+/// no such key.
+pub fn read_alert(key: &str) -> Option<(&str, bool)> {
+    let (id, said) = key.strip_prefix(ALERTS)?.strip_suffix(".json")?.split_once('-')?;
+    match said {
+        "fired" => Some((id, false)),
+        "resolved" => Some((id, true)),
+        _ => None,
+    }
+}
+
+/// What the rebalancer made of a pool.
+pub fn pool_state(pool: &str) -> String {
+    format!("{POOL_STATES}{pool}.json")
+}
+
+/// The formula of a pool that was not ours and that ours replaced: the newest one.
+pub fn replaced_formula(pool: &str) -> String {
+    format!("state/replaced/{pool}.txt")
 }
 
 /// Decisions of one process; `hour` as `2026-11-01/12`.
@@ -103,6 +135,57 @@ pub fn read_old(key: &str) -> Option<(&str, JobId)> {
     read_owner(key.strip_prefix(OLD)?.split_once('/')?.1)
 }
 
+/// Marker: the end of this job is to be told to this endpoint in that minute (Unix minutes; [`NOW`]:
+/// at once).
+pub fn hook(minute: u64, tenant: &str, job: &JobId, endpoint: &str) -> String {
+    format!("{HOOKS}{minute:010}/{tenant}.{job}.{endpoint}")
+}
+
+/// Minute, tenant, job and endpoint of a [`hook`] marker; none where the key is no such marker.
+pub fn read_hook(key: &str) -> Option<(u64, &str, JobId, &str)> {
+    let (minute, rest) = key.strip_prefix(HOOKS)?.split_once('/')?;
+    let (owner, endpoint) = rest.rsplit_once('.')?;
+    let (tenant, job) = read_owner(owner)?;
+    Some((minute.parse().ok()?, tenant, job, endpoint))
+}
+
+/// What goes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Perishable {
+    /// A file.
+    File,
+    /// An upload in parts.
+    Upload,
+}
+
+/// Marker: look at this file or upload in that minute (Unix minutes).
+pub fn expiring(minute: u64, tenant: &str, what: Perishable, id: &str) -> String {
+    let what = match what {
+        Perishable::File => "file",
+        Perishable::Upload => "upload",
+    };
+    format!("{}{minute:010}.{tenant}.{what}.{id}", expiring_of(minute / MINUTES_PER_DAY))
+}
+
+/// The [`expiring`] markers of one Unix day, the earliest first.
+pub fn expiring_of(day: u64) -> String {
+    format!("{EXPIRING}{day:06}/")
+}
+
+/// Minute, tenant, kind and id of an [`expiring`] marker; none where the key is no such marker.
+pub fn read_expiring(key: &str) -> Option<(u64, &str, Perishable, &str)> {
+    let (_, name) = key.strip_prefix(EXPIRING)?.split_once('/')?;
+    let mut parts = name.split('.');
+    let (minute, tenant) = (parts.next()?.parse().ok()?, parts.next()?);
+    let what = match parts.next()? {
+        "file" => Perishable::File,
+        "upload" => Perishable::Upload,
+        _ => return None,
+    };
+    let id = parts.next().filter(|id| crate::id::is_id(id))?;
+    parts.next().is_none().then_some((minute, tenant, what, id))
+}
+
 fn read_owner(text: &str) -> Option<(&str, JobId)> {
     let (tenant, job) = text.split_once('.')?;
     Some((tenant, JobId::parse(job)?))
@@ -127,6 +210,16 @@ pub fn index(tenant: &str, created_ms: u64, job: &JobId) -> String {
 /// The job of an [`index`] key.
 pub fn read_index(key: &str) -> Option<JobId> {
     JobId::parse(key.rsplit_once('-')?.1)
+}
+
+/// A tenant's listing of OpenAI batches, the newest first: single requests may be many times as many.
+pub fn batches_of(tenant: &str) -> String {
+    format!("{TENANTS}{tenant}/batches/")
+}
+
+/// A batch in its tenant's listing of batches; [`read_index`] reads it.
+pub fn batch(tenant: &str, created_ms: u64, job: &JobId) -> String {
+    format!("{}{:013}-{job}", batches_of(tenant), TIME_END.saturating_sub(created_ms))
 }
 
 /// Marker: this tenant sent a request with this hash; a marked repeat joins its job.
@@ -192,9 +285,29 @@ impl JobKeys {
         format!("{}promote", self.folder)
     }
 
+    /// What the check of its first chunk found.
+    pub fn canary(&self) -> String {
+        format!("{}canary.json", self.folder)
+    }
+
     /// Asked to stop.
     pub fn stop(&self) -> String {
         format!("{}stop.json", self.folder)
+    }
+
+    /// Every [`JobKeys::attempt`].
+    pub fn attempts(&self) -> String {
+        format!("{}hooks/", self.folder)
+    }
+
+    /// The [`JobKeys::attempt`]s at one endpoint.
+    pub fn attempts_at(&self, endpoint: &str) -> String {
+        format!("{}hooks/{endpoint}/", self.folder)
+    }
+
+    /// Attempt `n` (from 1) to tell a webhook of the job's end.
+    pub fn attempt(&self, endpoint: &str, n: u32) -> String {
+        format!("{}{n:03}.json", self.attempts_at(endpoint))
     }
 
     /// The summary.
@@ -258,6 +371,52 @@ pub fn read_used(key: &str) -> Option<JobId> {
     folder.ends_with("/used").then(|| JobId::parse(job))?
 }
 
+/// Endpoint and number of a [`JobKeys::attempt`]; none where the key is none.
+pub fn read_attempt(key: &str) -> Option<(&str, u32)> {
+    let (folder, name) = key.rsplit_once('/')?;
+    let (folder, endpoint) = folder.rsplit_once('/')?;
+    let n = name.strip_suffix(".json")?.parse().ok()?;
+    folder.ends_with("/hooks").then_some((endpoint, n))
+}
+
+/// A tenant's uploads in parts.
+pub fn uploads_of(tenant: &str) -> String {
+    format!("{TENANTS}{tenant}/uploads/")
+}
+
+/// The facts of one upload of a tenant; `upload` and parts must be ids.
+#[derive(Clone, Debug)]
+pub struct UploadKeys {
+    folder: String,
+}
+
+impl UploadKeys {
+    /// Keys of this upload.
+    pub fn new(tenant: &str, upload: &str) -> UploadKeys {
+        UploadKeys { folder: format!("{}{upload}/", uploads_of(tenant)) }
+    }
+
+    /// What it is to become.
+    pub fn upload(&self) -> String {
+        format!("{}upload.json", self.folder)
+    }
+
+    /// A part's content.
+    pub fn part(&self, part: &str) -> String {
+        format!("{}{part}", self.parts())
+    }
+
+    /// The folder of its parts, with its last slash.
+    pub fn parts(&self) -> String {
+        format!("{}parts/", self.folder)
+    }
+
+    /// How it ended.
+    pub fn end(&self) -> String {
+        format!("{}end.json", self.folder)
+    }
+}
+
 /// Lower-case hex of SHA-256.
 pub fn hex_sha256(body: &[u8]) -> String {
     hex(&Sha256::digest(body))
@@ -284,6 +443,9 @@ mod tests {
         assert_eq!(keys.chunk(3, 2), format!("t/dev/jobs/{job}/out/000003-0002.jsonl"));
         let empty = "dead/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.json";
         assert_eq!(dead_letter(b""), empty);
+        assert_eq!(read_alert(&alert("a", true)), Some((hex_sha256(b"a").as_str(), true)));
+        assert_eq!(read_alert(&alert("a", false)).map(|(_, is_over)| is_over), Some(false));
+        assert_eq!(read_alert("alerts/x.json"), None);
         assert_eq!(process_state("abc"), "state/http/abc.json");
         assert_eq!(decisions("2026-11-01/12", "abc", 7), "audit/2026-11-01/12/abc-7.jsonl");
     }
@@ -293,12 +455,25 @@ mod tests {
         let job = JobId::random();
         assert_eq!(read_due(&due(7, "dev", &job)), Some((7, "dev", job.clone())));
         assert_eq!(read_ready(&ready("pool", "org/m.1", 9, "dev", &job)), Some((9, "dev", job.clone())));
+        assert_eq!(read_hook(&hook(7, "dev", &job, "0a")), Some((7, "dev", job.clone(), "0a")));
+        assert_eq!(read_attempt(&JobKeys::new("dev", &job).attempt("0a", 3)), Some(("0a", 3)));
         assert_eq!(read_recent(&recent("dev", "aa", 12, &job)), Some((12, job.clone())));
         assert_eq!(read_job_folder(JobKeys::new("dev", &job).folder()), Some(("dev", job.clone())));
         assert_eq!(read_process_state(&process_state("a-1")), Some("a-1"));
         assert_eq!(read_index(&index("dev", 12, &job)), Some(job));
+        let id = crate::id::random();
+        for what in [Perishable::File, Perishable::Upload] {
+            let key = expiring(1_441, "dev", what, &id);
+            assert!(key.starts_with("expiring/000001/"), "{key}");
+            assert_eq!(read_expiring(&key), Some((1_441, "dev", what, id.as_str())));
+        }
+        for wrong in ["expiring/000001/0000001441.dev.file.x", "expiring/000001/1.dev", "due/1/1.dev.file.x"]
+        {
+            assert!(read_expiring(wrong).is_none(), "{wrong}");
+        }
         for wrong in ["due/x/dev.abc", "due/0000000001/dev", "ready/a/b", "state/view.json"] {
             assert!(read_due(wrong).is_none() && read_ready(wrong).is_none(), "{wrong}");
+            assert!(read_hook(wrong).is_none() && read_attempt(wrong).is_none(), "{wrong}");
         }
     }
 

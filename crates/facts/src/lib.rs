@@ -7,6 +7,8 @@
 //! - [`key`]: where everything lies; keys are built here and nowhere else
 //! - [`job`]: what the facts of a job say
 //! - [`file`]: what is known of an uploaded file
+//! - [`hook`]: what came of telling a webhook that a job ended
+//! - [`upload`]: what is known of one in parts
 //! - [`pack`]: one Azure Batch task: shards of one or many jobs
 //! - [`line`][]: an item going in and its result coming out
 //! - [`mod@fold`]: the state of a job, from a listing of its keys
@@ -17,12 +19,14 @@
 pub mod fault;
 pub mod file;
 pub mod fold;
+pub mod hook;
 pub mod id;
 pub mod job;
 pub mod key;
 pub mod line;
 pub mod pack;
 pub mod store;
+pub mod upload;
 pub mod view;
 
 pub use fold::{State, fold};

@@ -274,7 +274,7 @@ impl Store {
     pub async fn upload(&self, key: &str) -> Result<Upload, StoreError> {
         let path = Path::from(key);
         let begun = timed(self.objects.put_multipart(&path)).await?.map_err(StoreError::Failed)?;
-        Ok(Upload(object_store::WriteMultipart::new(begun)))
+        Ok(Upload { write: object_store::WriteMultipart::new(begun), fault: self.fault.clone() })
     }
 
     async fn act<T>(&self, work: impl Future<Output = T>) -> T {
@@ -284,7 +284,10 @@ impl Store {
 
 /// An object that is being written in parts.
 #[derive(Debug)]
-pub struct Upload(object_store::WriteMultipart);
+pub struct Upload {
+    write: object_store::WriteMultipart,
+    fault: Option<Arc<Fault>>,
+}
 
 /// Parts on their way at once: with parts of 5 MiB, what an upload holds in memory.
 const PARTS_MAX: usize = 2;
@@ -295,8 +298,8 @@ impl Upload {
     /// # Errors
     /// [`StoreError`].
     pub async fn write(&mut self, part: Bytes) -> Result<(), StoreError> {
-        timed(self.0.wait_for_capacity(PARTS_MAX)).await?.map_err(StoreError::Failed)?;
-        self.0.put(part);
+        timed(self.write.wait_for_capacity(PARTS_MAX)).await?.map_err(StoreError::Failed)?;
+        self.write.put(part);
         Ok(())
     }
 
@@ -305,12 +308,15 @@ impl Upload {
     /// # Errors
     /// [`StoreError`].
     pub async fn finish(self) -> Result<(), StoreError> {
-        timed(self.0.finish()).await?.map(drop).map_err(StoreError::Failed)
+        timed(Fault::around(self.fault.as_deref(), Act::Put, self.write.finish()))
+            .await?
+            .map(drop)
+            .map_err(StoreError::Failed)
     }
 
     /// Gives up; what was written goes.
     pub async fn abort(self) {
-        if let Ok(Err(error)) = timed(self.0.abort()).await {
+        if let Ok(Err(error)) = timed(self.write.abort()).await {
             tracing::debug!(%error, "an upload that was given up could not be cleared away");
         }
     }

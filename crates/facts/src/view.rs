@@ -1,9 +1,13 @@
 //! State that is overwritten: what processes saw, merged by the sweep. Only a hint, and only while it
-//! is fresh; nothing is lost with it.
+//! is fresh; nothing is lost with it. Pools, of which most is to be told, stand in [`pool`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+pub mod pool;
+
+pub use pool::{PoolState, PoolView};
 
 /// `state/http/{instance}.json`: what one process that calls backends saw.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -56,7 +60,7 @@ pub struct BackendState {
 }
 
 /// Two quantiles.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Quantiles {
     /// Half are at most this.
     pub p50: u64,
@@ -131,21 +135,4 @@ pub struct BackendView {
     /// Requests of all processes.
     #[serde(default)]
     pub in_flight: u32,
-}
-
-/// One pool in the view.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub struct PoolView {
-    /// Nodes that run or could run tasks.
-    #[serde(default)]
-    pub ready_nodes: u32,
-    /// Tasks that are added and not over.
-    #[serde(default)]
-    pub tasks: u64,
-    /// Jobs with shards that no task has.
-    #[serde(default)]
-    pub waiting_jobs: u64,
-    /// Work that is accepted and not done, as time on one slot.
-    #[serde(default)]
-    pub backlog_ms: u64,
 }

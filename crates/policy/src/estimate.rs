@@ -24,6 +24,8 @@ pub struct Choice {
     pub wait: Wait,
     /// From now until the answer is there.
     pub eta: Spread,
+    /// A deadline nearer than this is not promised here at any confidence: p95 of what must start first.
+    pub lead: Millis,
     /// What it costs, the start of a replica or node that it causes included.
     pub cost: MicroUsd,
     /// Tries of this request that failed there.
@@ -118,7 +120,8 @@ fn at_backend(knobs: &Knobs, request: &Request, backend: &Backend) -> Choice {
     let price = backend.price_per_replica_hour;
     let cost = price.scaled(work.p50.0, HOUR_MS.saturating_mul(slots)) + price.scaled(started.0, HOUR_MS);
     let (place, eta) = (backend.name.clone(), sum(delay, work));
-    Choice { lane: Lane::Realtime, place, wait, eta, cost, failed_tries: 0, barred: None }
+    let lead = Millis(0);
+    Choice { lane: Lane::Realtime, place, wait, eta, lead, cost, failed_tries: 0, barred: None }
 }
 
 fn at_pool(knobs: &Knobs, request: &Request, snapshot: &Snapshot, pool: &Pool) -> Choice {
@@ -142,7 +145,9 @@ fn at_pool(knobs: &Knobs, request: &Request, snapshot: &Snapshot, pool: &Pool) -
     let node_slots = HOUR_MS.saturating_mul(u64::from(pool.slots_per_node.max(1)));
     let cost = price.scaled(work.p50.0, node_slots) + price.scaled(start.p50.0, HOUR_MS) + pool.write_cost;
     let place = pool.name.clone();
-    Choice { lane: Lane::Deferred, place, wait, eta, cost, failed_tries: 0, barred: None }
+    // A node that does not exist yet may be evicted, refused or late: half of all boots is no promise.
+    let lead = if wait == Wait::Start { start.p95 } else { Millis(0) };
+    Choice { lane: Lane::Deferred, place, wait, eta, lead, cost, failed_tries: 0, barred: None }
 }
 
 fn sum(a: Spread, b: Spread) -> Spread {

@@ -19,6 +19,10 @@ pub struct Knobs {
     pub max_nodes: u32,
     /// `max-dedicated-nodes`: of these, dedicated at most.
     pub max_dedicated_nodes: u32,
+    /// `min-spot-nodes`: spot nodes that are kept whatever happens.
+    pub min_spot_nodes: u32,
+    /// `min-dedicated-nodes`: dedicated nodes that are kept whatever happens.
+    pub min_dedicated_nodes: u32,
     /// `model-version`: the version new work is sent to.
     pub model_version: String,
     /// `gpu-memory-limit`, MiB: a model whose footprint exceeds it is refused.
@@ -29,6 +33,9 @@ pub struct Knobs {
     pub rescue_share_percent: u32,
     /// `autoscale-mode`.
     pub autoscale: AutoscaleMode,
+    /// `autoscale-interval-minutes`: how often pools evaluate their formulas. 5..=10080, the service's
+    /// own limits.
+    pub autoscale_interval_minutes: u32,
     /// `retention-days` of job facts. 1..=365.
     pub retention_days: u32,
     /// `confidence-percent`: the wanted certainty that a deadline is met. 50 uses p50, more uses p95.
@@ -57,11 +64,14 @@ impl Default for Knobs {
             min_replicas: 0,
             max_nodes: 4,
             max_dedicated_nodes: 1,
+            min_spot_nodes: 0,
+            min_dedicated_nodes: 0,
             model_version: "v1.0".to_owned(),
             gpu_memory_limit_mib: 16_384,
             max_usd_per_hour: None,
             rescue_share_percent: 25,
             autoscale: AutoscaleMode::Recommend,
+            autoscale_interval_minutes: 5,
             retention_days: 30,
             confidence_percent: 95,
         }

@@ -16,6 +16,7 @@ pub mod fair;
 pub mod knobs;
 pub mod price;
 pub mod reason;
+pub mod rebalance;
 pub mod replicas;
 pub mod request;
 pub mod rescue;

@@ -110,7 +110,7 @@ codes! {
     DeadlinePassed = "deadline_passed",
     /// Refused: every place costs more than `Switchyard-Max-Cost`.
     OverMaxCost = "over_max_cost",
-    /// Refused: the spend of this hour reached `max-usd-per-hour`.
+    /// Refused, or nodes not bought: the spend of this hour reaches `max-usd-per-hour`.
     BudgetSpent = "budget_spent",
     /// Refused: no backend or pool serves this model.
     NotServed = "not_served",
@@ -144,16 +144,34 @@ codes! {
     Expired = "expired",
     /// Job: its shards failed too often.
     TriesUsedUp = "tries_used_up",
-    /// Replicas: as many as the work under way needs.
+    /// Replicas or nodes: as many as the work needs.
     Demand = "demand",
-    /// Replicas: kept warm by a knob.
+    /// Replicas or nodes: kept by a knob.
     Floor = "floor",
-    /// Replicas: held at a limit.
+    /// Replicas or nodes: held at a limit.
     Ceiling = "ceiling",
-    /// Replicas: recently used, kept through the cooldown.
+    /// Replicas or nodes: fewer would do, kept through the cooldown.
     Cooldown = "cooldown",
-    /// Replicas: nothing to do.
+    /// Replicas or nodes: nothing to do.
     Idle = "idle",
+    /// Nodes: dedicated ones, because a deadline cannot wait for spot.
+    ScaleDeadline = "scale_deadline",
+    /// Nodes: dedicated ones, because spot with its evictions costs more, or is not bought.
+    DedicatedCheaper = "dedicated_cheaper",
+    /// Nodes: none is bought for some work, because realtime does it cheaper or no node is in time.
+    LeftToRealtime = "left_to_realtime",
+    /// Nodes: spot ones are missing; the region has none, or took them away.
+    SpotUnavailable = "spot_unavailable",
+    /// Nodes: the account's core quota stops the pool.
+    QuotaReached = "quota_reached",
+    /// Nodes: three boots in a row ended unusable; no more are bought.
+    NodesNeverUsable = "nodes_never_usable",
+    /// Nodes: more are needed than one plan may add.
+    StepLimited = "step_limited",
+    /// Nodes: an alert of Azure Monitor changed the plan.
+    Alert = "alert",
+    /// Nodes: the service does not evaluate the pool's formula any more.
+    AutoscaleStopped = "autoscale_stopped",
 }
 
 impl Reason {

@@ -196,7 +196,7 @@ impl Wish {
     }
 
     fn meets_deadline(&self, choice: &Choice) -> bool {
-        self.left.is_none_or(|left| self.eta(choice) <= left)
+        self.left.is_none_or(|left| self.eta(choice).max(choice.lead) <= left)
     }
 
     fn affordable(&self, choice: &Choice) -> bool {

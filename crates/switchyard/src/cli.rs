@@ -47,10 +47,32 @@ pub enum Command {
     Promote(One),
     /// Stop a job; what is done by then is kept.
     Cancel(One),
+    /// Print where the running stack is, as settings for a shell: `. <(switchyard env)`.
+    ///
+    /// The OpenAI SDKs and `az batch` read them.
+    Env(Env),
     /// Fetch the model, check its digests and print its folder.
     ///
     /// SWITCHYARD_MODEL_DIR names a folder that is used instead.
     Model,
+    /// Check, evaluate or explain an Azure Batch autoscale formula, without Azure.
+    #[command(subcommand)]
+    Formula(Formula),
+}
+
+/// `switchyard formula`
+#[derive(Debug, Subcommand)]
+pub enum Formula {
+    /// Say whether the service would take a formula, and what in it the service does not document.
+    ///
+    /// Exit code: 0 it would; 1 it would not, or FILE cannot be read.
+    Check(FormulaCheck),
+    /// Evaluate a formula on samples, and print what the service would.
+    ///
+    /// Exit code: 0 evaluated; 1 refused, or the evaluation failed and would not resize.
+    Eval(FormulaWorld),
+    /// Tell statement by statement what a formula computes, with the values under the samples.
+    Explain(FormulaWorld),
 }
 
 impl Command {
@@ -63,7 +85,9 @@ impl Command {
             | Command::Why(Why { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
-            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Model => false,
+            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
+            Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
+            Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }
 
@@ -121,6 +145,10 @@ pub struct Up {
     /// Seconds from a node that is asked for to its first task; in Azure it is minutes.
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     pub boot: f64,
+    /// Endpoint on this machine that is told when a batch ends, as http://127.0.0.1:PORT/PATH. The
+    /// secret that its requests are signed with stands in the ready file, new with each start.
+    #[arg(long, value_name = "URL")]
+    pub webhook: Option<String>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
@@ -220,6 +248,14 @@ pub struct One {
     pub json: bool,
 }
 
+/// `switchyard env`
+#[derive(Debug, Args)]
+pub struct Env {
+    /// State folder of the stack, if it was started with one.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
 /// `switchyard submit`
 #[derive(Debug, Args)]
 pub struct Submit {
@@ -256,6 +292,46 @@ pub struct Submit {
     /// Print one JSON object a line: what happened.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `switchyard formula check`
+#[derive(Debug, Args)]
+pub struct FormulaCheck {
+    /// The formula; `-` is standard input.
+    pub file: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard formula eval` and `switchyard formula explain`
+#[derive(Debug, Args)]
+pub struct FormulaWorld {
+    /// The formula; `-` is standard input.
+    pub file: PathBuf,
+    /// JSON lines as {"at": -30, "ActiveTasks": 3}: `at` is seconds before now, or a moment. Without
+    /// them the pool is new and has no sample. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub samples: Option<PathBuf>,
+    /// The time of the evaluation, as 2026-11-21T10:00:00Z; else the clock's.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub now: Option<autoscale::Timestamp>,
+    /// Dedicated nodes that the pool aims at now.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub dedicated: u32,
+    /// Low-priority nodes that the pool aims at now.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub low_priority: u32,
+    /// What rand() draws from.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn moment(text: &str) -> Result<autoscale::Timestamp, String> {
+    autoscale::Timestamp::parse(text).ok_or_else(|| "give a moment as 2026-11-21T10:00:00Z".to_owned())
 }
 
 /// An hour is longer than any image takes to pull.

@@ -1,8 +1,9 @@
 //! The operator's and developer's command.
 //!
 //! - [`cli`]: what can be asked for; `main` parses it and calls [`run`]
-//! - [`up`], [`host`], [`stage`], [`model`]: one command each
+//! - [`up`], [`env`], [`host`], [`stage`], [`model`]: one command each
 //! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
+//! - [`formula`]: autoscale formulas, which need no stack
 //! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
 //! - [`print`]: the one place that writes to the terminal
@@ -14,6 +15,8 @@
 pub mod cli;
 pub mod client;
 pub mod demo;
+pub mod env;
+pub mod formula;
 pub mod host;
 pub mod jobs;
 pub mod model;
@@ -54,7 +57,9 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Up(flags) => up::run(flags, place, &printer).await?,
         Command::Host(flags) => host::run(flags, place, &printer).await?,
         Command::Stage(flags) => stage::run(flags, place, &printer).await?,
+        Command::Env(flags) => env::run(&flags, place, &printer)?,
         Command::Model => model::run(place, &printer).await?,
+        Command::Formula(command) => return formula::run(command, place, &printer),
         Command::Submit(flags) => return submit::run(flags, place, &printer).await,
         Command::Jobs(flags) => jobs::run(flags, place, &printer).await?,
         Command::Why(flags) => why::run(flags, place, &printer).await?,

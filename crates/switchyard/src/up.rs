@@ -28,6 +28,7 @@ pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Fail
         nodes: flags.nodes,
         boot: Duration::from_secs_f64(flags.boot),
         server_arguments: Vec::new(),
+        webhook: flags.webhook,
         clock: place.clock(),
         ready_file: flags.ready_file,
     });
@@ -56,7 +57,8 @@ fn welcome(ready: &Ready, took: Duration) -> Vec<String> {
         ("telemetry", &ready.telemetry_url),
         ("blobs", &ready.blob_url),
     ];
-    let rows = rows.map(|(what, value)| format!("  {what:<15} {value}"));
+    let secret = ready.webhook_secret.as_ref().map(|secret| ("webhook secret", secret.as_str()));
+    let rows = rows.into_iter().chain(secret).map(|(what, value)| format!("  {what:<15} {value}"));
     let authorization = format!("-H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json'");
     let head = format!("Switchyard is up after {:.1} s; ctrl-c ends it.", took.as_secs_f64());
     let mut lines = vec![head, String::new()];

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::openai::EventKind;
+
 /// The version that this code writes and reads.
 pub const VERSION: u32 = 1;
 
@@ -165,9 +167,15 @@ pub struct Pool {
     pub region: String,
     /// Ids of models that it runs.
     pub models: Vec<String>,
-    /// Price of a node for an hour.
+    /// Price of a spot node for an hour.
     pub usd_per_node_hour: f64,
-    /// When the price was read.
+    /// Price of a dedicated node for an hour; none: the rebalancer buys none.
+    #[serde(default)]
+    pub usd_per_dedicated_node_hour: Option<f64>,
+    /// Whether the rebalancer buys spot nodes.
+    #[serde(default = "yes")]
+    pub spot: bool,
+    /// When the prices were read.
     pub price_date: String,
     /// Nodes at most.
     pub max_nodes: u32,
@@ -186,6 +194,10 @@ pub struct Pool {
     /// How its nodes run work; none: the pool takes none.
     #[serde(default)]
     pub worker: Option<PoolWorker>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How a pool's nodes run work: the arguments are ours, the rest is the operator's.
@@ -222,6 +234,9 @@ pub struct Tenant {
     /// Classes that its jobs may have; missing: all.
     #[serde(default = "all_classes")]
     pub classes: Vec<Class>,
+    /// Who is told when its batches end.
+    #[serde(default)]
+    pub webhooks: Vec<Webhook>,
 }
 
 /// How pressing a job is.
@@ -238,6 +253,24 @@ pub enum Class {
 
 fn all_classes() -> Vec<Class> {
     vec![Class::Interactive, Class::Standard, Class::Bulk]
+}
+
+/// An endpoint of a tenant that is told when its batches end.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Where it is: https.
+    pub url: String,
+    /// What it is told; all where it is missing.
+    #[serde(default = "all_events")]
+    pub events: Vec<EventKind>,
+    /// Setting that holds its secret, `whsec_…`; several, with spaces between them, while one is being
+    /// replaced. The name ends in `_WEBHOOK_SECRET`.
+    pub secret_setting: String,
+}
+
+fn all_events() -> Vec<EventKind> {
+    EventKind::ALL.to_vec()
 }
 
 fn one() -> u32 {

@@ -141,3 +141,35 @@ pub struct JobList {
     /// Whether there are older ones: ask with `after` = the last id.
     pub has_more: bool,
 }
+
+/// Who was told, or is to be told, that a batch ended.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct WebhookList {
+    /// Always `list`.
+    pub object: String,
+    /// Webhooks of the tenant that hear of this end; none before the job has ended.
+    pub data: Vec<WebhookView>,
+}
+
+/// What came of telling one webhook that a batch ended.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct WebhookView {
+    /// Where it is, without its query.
+    pub url: String,
+    /// The event's id, the same in every attempt: header `webhook-id`.
+    pub event_id: String,
+    /// As `batch.completed`.
+    pub event: String,
+    /// `waiting`, `retrying`, `delivered`, `gone` (it answered 410) or `gave_up` (after 72 h).
+    pub status: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When the newest one was made.
+    pub last_attempt: Option<String>,
+    /// What it was answered.
+    pub last_status: Option<u16>,
+    /// Why it had no answer: `address_refused`, `not_connected`, `timed_out`, `broken` or `down`.
+    pub last_problem: Option<String>,
+    /// When the next one is made.
+    pub next_attempt: Option<String>,
+}

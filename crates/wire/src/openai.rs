@@ -1,13 +1,18 @@
 //! The part of the OpenAI API that we speak: embeddings, models, errors, and in modules of their own
-//! files and batches.
+//! files, uploads, batches and events.
 
 mod batch;
+mod event;
 mod file;
+mod upload;
 
 pub use batch::{
-    Batch, BatchCreate, BatchError, BatchErrors, BatchList, BatchStatus, ExpiresAfter, RequestCounts,
+    BATCH_PREFIX, Batch, BatchCreate, BatchError, BatchErrors, BatchList, BatchStatus, ExpiresAfter,
+    RequestCounts,
 };
+pub use event::{Event, EventData, EventKind};
 pub use file::{FileDeleted, FileList, FileObject, FileStatus, FileUpload};
+pub use upload::{Upload, UploadComplete, UploadCreate, UploadPart, UploadPartCreate, UploadStatus};
 
 use std::borrow::Cow;
 

@@ -24,10 +24,11 @@ fn meta(file: &str, bytes: u64) -> FileMeta {
 }
 
 async fn put(store: &Store, content: &[u8]) -> String {
-    let mut incoming = Incoming::begin(store, "dev").await.unwrap();
+    let mut incoming = Incoming::begin(store, "dev", NOW_MS).await.unwrap();
     incoming.write(Bytes::copy_from_slice(content)).await.unwrap();
     let meta = meta(incoming.id(), content.len() as u64);
-    incoming.commit(store, &meta).await.unwrap();
+    incoming.finish().await.unwrap();
+    commit(store, &meta).await.unwrap();
     meta.file
 }
 
@@ -40,14 +41,14 @@ async fn listed(store: &Store, limit: usize, after: Option<&str>, order: Order) 
 #[tokio::test]
 async fn only_what_was_committed_is_there() {
     let store = Store::memory();
-    let mut left = Incoming::begin(&store, "dev").await.unwrap();
+    let mut left = Incoming::begin(&store, "dev", NOW_MS).await.unwrap();
     left.write(Bytes::from_static(b"half")).await.unwrap();
     let id = left.id().to_owned();
     drop(left);
     assert!(read(&store, "dev", &id, NOW_MS).await.unwrap().is_none());
-    let mut given_up = Incoming::begin(&store, "dev").await.unwrap();
+    let mut given_up = Incoming::begin(&store, "dev", NOW_MS).await.unwrap();
     given_up.write(Bytes::from_static(b"half")).await.unwrap();
-    given_up.abort().await;
+    given_up.abort(&store).await;
     assert!(store.list("t/").await.unwrap().is_empty());
     assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::NotThere);
 }
@@ -122,9 +123,10 @@ async fn pages_follow_each_other_even_where_files_go() {
 #[tokio::test]
 async fn an_expired_file_is_gone() {
     let store = Store::memory();
-    let incoming = Incoming::begin(&store, "dev").await.unwrap();
+    let incoming = Incoming::begin(&store, "dev", NOW_MS).await.unwrap();
     let meta = FileMeta { expires_ms: Some(NOW_MS), ..meta(incoming.id(), 0) };
-    incoming.commit(&store, &meta).await.unwrap();
+    incoming.finish().await.unwrap();
+    commit(&store, &meta).await.unwrap();
     assert!(read(&store, "dev", &meta.file, NOW_MS - 1).await.unwrap().is_some());
     assert!(read(&store, "dev", &meta.file, NOW_MS).await.unwrap().is_none());
     assert!(listed(&store, 10, None, Order::Descending).await.0.is_empty());

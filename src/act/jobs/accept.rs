@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::{Jobs, Trouble, text, trace};
 use facts::file::Block;
 use facts::job::{Class, Estimate, INLINE_BYTES_MAX, Input, Kind, Shard};
 use facts::key::{self, JobKeys};
@@ -12,9 +13,7 @@ use facts::{Job, JobId, id};
 use policy::shards::{self, Cut};
 use policy::snapshot::Speed;
 use policy::units::{MicroUsd, Tokens, UnixMs};
-
-use super::finish::trace_id;
-use super::{Jobs, Trouble, text};
+use tracing::Instrument as _;
 
 /// A job to be.
 #[derive(Clone, Debug)]
@@ -121,11 +120,25 @@ impl Jobs {
             return joined(&keys, &there, &job.body_hash);
         }
         store.create(&ready_marker(&job), "").await?;
-        store.create(&key::index(&job.tenant, job.created_ms, &job.job), "").await?;
-        let (trace_id, shards) = (trace_id(&job), job.shards.len());
-        tracing::info!(job = %job.job, tenant = job.tenant, trace_id, shards, "job accepted");
-        self.ring(&job.tenant, &job.job, None).await;
+        self.list(&job).await?;
+        let ring = async {
+            tracing::info!(shards = job.shards.len(), "job accepted");
+            self.ring(&job.tenant, &job.job, None).await;
+        };
+        ring.instrument(trace::span_of(&job)).await;
         Ok(Accepted::Job(Arc::new(job)))
+    }
+
+    /// Puts a job into its tenant's listings.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) async fn list(&self, job: &Job) -> Result<(), Trouble> {
+        self.store().create(&key::index(&job.tenant, job.created_ms, &job.job), "").await?;
+        if job.is_batch() {
+            self.store().create(&key::batch(&job.tenant, job.created_ms, &job.job), "").await?;
+        }
+        Ok(())
     }
 
     /// The job that a request's `Idempotency-Key` made before, if it did.

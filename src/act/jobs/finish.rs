@@ -31,7 +31,8 @@ impl Jobs {
     /// # Errors
     /// [`Trouble`].
     pub async fn stop(&self, job: &Job, why: StopWhy, reason: &str) -> Result<(), Trouble> {
-        let stop = Stop { v: facts::VERSION, why, reason: reason.to_owned(), at_ms: self.now().0 };
+        let stop =
+            Stop { v: facts::VERSION, why, code: None, reason: reason.to_owned(), at_ms: self.now().0 };
         self.store().create(&JobKeys::new(&job.tenant, &job.job).stop(), text(&stop)).await?;
         Ok(())
     }
@@ -102,13 +103,11 @@ impl Jobs {
             cost_micro_usd: spent.cost_micro_usd,
             compute_ms: spent.compute_ms,
             retries: state.shards.iter().map(|shard| shard.tries.saturating_sub(1)).sum(),
+            labels: job.cost_labels(),
         };
         self.store().create(&keys.end(), text(&end)).await?;
         self.forget_sums(&keys);
         tracing::info!(
-            job = %job.job,
-            tenant = job.tenant,
-            trace_id = trace_id(job),
             status = ?end.status,
             completed = counts.completed,
             failed = counts.failed,
@@ -135,11 +134,6 @@ impl Jobs {
         self.store().create(&key::old(day, &job.tenant, &job.job), "").await?;
         Ok(())
     }
-}
-
-/// The trace that a job was sent under, for logs.
-pub fn trace_id(job: &Job) -> Option<&str> {
-    job.traceparent.as_deref()?.split('-').nth(1)
 }
 
 /// Counts and sizes of a chunk's lines.

@@ -3,18 +3,18 @@
 
 use std::sync::atomic::Ordering;
 
-use facts::JobId;
 use facts::fold::Phase;
 use facts::job::StopWhy;
 use facts::key::{self, JobKeys};
+use facts::{Job, JobId};
 use policy::Knobs;
 use policy::rescue::{self, At, Shard};
 use policy::units::{Millis, UnixMs};
 
 use super::accept::{minute, ready_marker};
-use super::finish::trace_id;
 use super::survey::{Pass, Survey};
 use super::{Jobs, Trouble};
+use crate::act::webhooks;
 use crate::catalogue::Catalogue;
 
 /// Longest time between two looks at a job.
@@ -69,11 +69,13 @@ impl Jobs {
         match survey.phase() {
             Phase::Ended => {
                 self.clear(&survey.job, retention).await?;
+                webhooks::announce(self.store(), world.catalogue, &survey.job).await?;
                 return Ok(Look::Ended);
             }
             Phase::Finishing => {
                 let spent = self.spent(&survey, usd_per_slot_hour(world, &survey.job.pool)).await;
                 self.finish(&survey.job, &survey.state, spent, retention).await?;
+                webhooks::announce(self.store(), world.catalogue, &survey.job).await?;
                 return Ok(Look::Ended);
             }
             // A chunk came in between; the next look finds it.
@@ -87,7 +89,7 @@ impl Jobs {
         } else {
             self.store().delete(&marker).await?;
         }
-        self.store().create(&key::index(tenant, survey.job.created_ms, id), "").await?;
+        self.list(&survey.job).await?;
         Ok(Look::Again(self.next_look(&survey)))
     }
 
@@ -137,8 +139,7 @@ impl Jobs {
             if !take() {
                 break;
             }
-            let (trace_id, shard, k) = (trace_id(job), open.shard, open.k + 1);
-            tracing::info!(job = %job.job, trace_id, shard, k, "rescue rung");
+            tracing::info!(shard = open.shard, k = open.k + 1, "rescue rung");
             self.ring(&job.tenant, &job.job, Some((open.shard, open.k + 1))).await;
         }
     }
@@ -179,7 +180,11 @@ pub(super) fn is_for_pool(world: World<'_>, survey: &Survey) -> bool {
 
 /// Whether a backend serves the job's model with the weights that it was promised.
 pub(super) fn is_served(world: World<'_>, survey: &Survey) -> bool {
-    let job = &survey.job;
+    serves(world, &survey.job)
+}
+
+/// The same, of a job alone.
+pub(in crate::act) fn serves(world: World<'_>, job: &Job) -> bool {
     let same = world.catalogue.model(&job.model).is_some_and(|model| model.spec.digest == job.digest);
     same && world.catalogue.backends.iter().any(|backend| backend.models.contains(&job.model))
 }

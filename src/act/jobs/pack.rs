@@ -15,10 +15,9 @@ use futures_util::{StreamExt as _, stream};
 use policy::dispatch::{self, Band, Waiting};
 
 use super::batch_job;
-use super::finish::trace_id;
 use super::look::World;
 use super::survey::Survey;
-use super::{Jobs, Trouble, text};
+use super::{Jobs, Trouble, text, trace};
 use crate::azure::batch::job::CreateJobError;
 use crate::azure::batch::{AddError, Added, NewJob, NewTask};
 use crate::catalogue::Pool;
@@ -42,6 +41,24 @@ pub(super) enum Again {
     Unknown,
 }
 
+/// A pool's tasks that are added and not over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::act) struct Tasks {
+    /// Waiting for a slot.
+    pub(in crate::act) queued: u64,
+    /// On a node.
+    pub(in crate::act) running: u64,
+    /// Of both, those in the upper two bands.
+    pub(in crate::act) above: [u64; 2],
+}
+
+impl Tasks {
+    /// All of them.
+    pub(in crate::act) fn all(self) -> u64 {
+        self.queued + self.running
+    }
+}
+
 /// A waiting shard, with what is needed to claim it.
 pub(super) struct Ready<'a> {
     pub(super) survey: &'a Survey,
@@ -62,6 +79,31 @@ impl Jobs {
         }
     }
 
+    /// Counts a pool's tasks that are added and not over.
+    ///
+    /// # Errors
+    /// When the list of our Azure Batch jobs could not be read.
+    pub(in crate::act) async fn tasks_of(&self, pool: &str) -> Result<Tasks, Trouble> {
+        let mut tasks = Tasks::default();
+        let Some(batch) = self.batch() else { return Ok(tasks) };
+        let prefix = batch_job::prefix(pool);
+        let jobs = batch.jobs(&prefix).await?.jobs;
+        for job in &jobs {
+            let Some(band) = batch_job::band_of(&prefix, &job.id) else { continue };
+            if let Ok(counts) = batch.task_counts(&job.id).await {
+                tasks.queued += counts.tasks.active;
+                tasks.running += counts.tasks.running;
+                let open = counts.tasks.active + counts.tasks.running;
+                match band {
+                    Band::High => tasks.above[0] += open,
+                    Band::Middle => tasks.above[1] += open,
+                    Band::Low => {}
+                }
+            }
+        }
+        Ok(tasks)
+    }
+
     /// What a pool offers; none while it takes no work.
     pub(super) async fn offer(
         &self,
@@ -71,21 +113,7 @@ impl Jobs {
         let (Some(batch), Some(_)) = (self.batch(), &pool.worker) else { return Ok(None) };
         let nodes = pool.facts.max_nodes.min(world.knobs.max_nodes);
         let per_node = u64::from(pool.facts.slots_per_node.max(1));
-        let (mut tasks, mut above) = (0, [0, 0]);
-        let prefix = batch_job::prefix(&pool.facts.name);
-        let jobs = batch.jobs(&prefix).await?.jobs;
-        for job in &jobs {
-            let Some(band) = batch_job::band_of(&prefix, &job.id) else { continue };
-            if let Ok(counts) = batch.task_counts(&job.id).await {
-                let open = counts.tasks.active + counts.tasks.running;
-                tasks += open;
-                above
-                    .iter_mut()
-                    .zip([Band::High, Band::Middle])
-                    .filter(|(_, of)| *of == band)
-                    .for_each(|(n, _)| *n += open);
-            }
-        }
+        let tasks = self.tasks_of(&pool.facts.name).await?;
         // A pool that cannot be counted has work sent to it all the same: nodes come for tasks.
         let nodes_now = batch.node_counts(&pool.facts.name).await.unwrap_or_default();
         let kinds = [nodes_now.dedicated, nodes_now.low_priority];
@@ -95,8 +123,8 @@ impl Jobs {
             slots: u64::from(nodes) * per_node,
             ready_slots: ready * per_node,
             idle_slots: idle * per_node,
-            tasks,
-            above,
+            tasks: tasks.all(),
+            above: tasks.above,
             boot: pool.facts.boot,
             ..dispatch::Pool::default()
         }))
@@ -171,7 +199,7 @@ impl Jobs {
         let is_won = self.store().claim(&key, text(&tried)).await? == Claim::Won;
         if is_won && let Some(job) = self.job(&member.tenant, &member.job).await? {
             let Member { shard, k, .. } = *member;
-            tracing::info!(job = %member.job, trace_id = trace_id(&job), shard, k, pack, "a shard is sent");
+            trace::span_of(&job).in_scope(|| tracing::info!(shard, k, pack, "a shard is sent"));
         }
         Ok(is_won)
     }

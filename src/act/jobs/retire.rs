@@ -1,5 +1,5 @@
-//! What is old goes: facts of jobs past their retention, and Azure Batch jobs of earlier days, of which
-//! an account may have 100 to 300 active ones.
+//! What is old goes: facts of jobs past their retention, files and uploads past theirs, and Azure Batch
+//! jobs of earlier days, of which an account may have 100 to 300 active ones.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +9,7 @@ use facts::key::{self, JobKeys};
 
 use super::batch_job;
 use super::{Jobs, Trouble};
+use crate::act::files::expire;
 use crate::catalogue::Pool;
 
 /// Days past which markers are looked for: a sweep that was away longer leaves the rest to the
@@ -31,6 +32,12 @@ impl Jobs {
         last.store(now, Ordering::Relaxed);
         if let Err(error) = self.retire_jobs().await {
             tracing::warn!(%error, "old jobs were not retired");
+        }
+        match expire::pass(self.store(), &self.0.clock).await {
+            Ok(expire::Pass::Whole) => {}
+            // Too much for one sweep: the next one goes on.
+            Ok(expire::Pass::Cut) => last.store(0, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "expired files were not taken away"),
         }
         for pool in pools {
             if let Err(error) = self.retire_batch_jobs(&pool.facts.name).await {
@@ -75,6 +82,7 @@ impl Jobs {
         }
         if let Some(job) = job {
             self.store().delete(&key::index(tenant, job.created_ms, id)).await?;
+            self.store().delete(&key::batch(tenant, job.created_ms, id)).await?;
             self.store().delete(&key::recent(tenant, &job.body_hash, job.created_ms, id)).await?;
         }
         // The commit point goes last: until then a repeat finds what is left.

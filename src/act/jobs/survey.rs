@@ -16,7 +16,7 @@ use policy::units::{MicroUsd, Millis, UnixMs};
 
 use super::finish::Spent;
 use super::look::World;
-use super::{Jobs, Trouble};
+use super::{Jobs, Trouble, trace};
 use crate::azure::batch::Task;
 use crate::azure::batch::task::TaskState;
 use crate::catalogue::{Backend, Pool};
@@ -121,6 +121,7 @@ impl Jobs {
     /// [`Trouble`].
     pub async fn survey(&self, tenant: &str, id: &JobId, pass: &Pass) -> Result<Option<Survey>, Trouble> {
         let Some(job) = self.job(tenant, id).await? else { return Ok(None) };
+        trace::found(&job);
         let keys = JobKeys::new(tenant, id);
         let listing = self.store().list(keys.folder()).await?;
         let state = fold(&job, &listing);

@@ -11,12 +11,13 @@ use policy::dispatch::{self, Class, Waiting};
 use policy::fair::{Queue, Shares};
 use policy::shards::SHARD_WORK;
 use policy::units::UnixMs;
+use tracing::Instrument as _;
 
 use super::accept::ready_marker;
 use super::look::{World, is_for_pool};
 use super::pack::{Ready, runs};
 use super::survey::{Pass, Survey};
-use super::{Jobs, Trouble};
+use super::{Jobs, Trouble, trace};
 use crate::catalogue::{Catalogue, Pool};
 use facts::key::JobKeys;
 
@@ -114,7 +115,7 @@ impl Jobs {
             if work.get(tenant).is_some_and(|work| *work >= enough) {
                 continue;
             }
-            match self.survey(tenant, &owner.job, pass).await {
+            match self.survey(tenant, &owner.job, pass).instrument(trace::span(tenant, &owner.job)).await {
                 Ok(Some(survey)) => {
                     *work.entry(*tenant).or_default() +=
                         survey.waiting().map(|open| open.left.0).sum::<u64>();
@@ -124,7 +125,7 @@ impl Jobs {
                 Ok(None) => self.store().delete(&owner.marker).await?,
                 // One job that nobody can read must not hold up the others.
                 Err(error @ Trouble::Unreadable { .. }) => {
-                    tracing::error!(%error, job = %owner.job, "a job waits for a version that can read it");
+                    tracing::error!(%error, %tenant, job = %owner.job, "a job waits for a version that can read it");
                 }
                 Err(error) => return Err(error),
             }

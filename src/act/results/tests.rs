@@ -79,6 +79,7 @@ async fn written(store: &Store, job: &Job, bad: &[u64], missing: &[u64]) -> (End
         cost_micro_usd: 0,
         compute_ms: 0,
         retries: 0,
+        labels: std::collections::BTreeMap::new(),
     };
     (end, files)
 }

@@ -173,6 +173,10 @@ fn unreachable(error: &reqwest::Error) -> Setback {
 /// retry (429, 500, 503) these are the statuses of front doors that have lost the service.
 fn setback(status: u16, asked: Option<Duration>, problem: Problem, account: &str) -> Setback {
     let Problem { code, message } = problem;
+    // Its own 30 s are longer than any retry here: whoever asked comes back.
+    if super::autoscale::TOO_SOON.contains(&code.as_str()) {
+        return Setback::Final(CallError::Rejected { code, message });
+    }
     let busy = asked.is_some() || matches!(code.as_str(), "ServerBusy" | "TooManyRequests");
     match status {
         429 => Setback::Passing { asked, error: CallError::Throttled { retry_after: asked } },
@@ -222,6 +226,13 @@ mod tests {
             (503, None, "ServerBusy", true, throttled(None)),
             (503, Some(9), "", true, throttled(Some(9))),
             (503, None, "http-503", true, unavailable("it answered 503 http-503")),
+            (
+                503,
+                Some(9),
+                "TooManyEnableAutoScaleRequests",
+                false,
+                rejected("TooManyEnableAutoScaleRequests"),
+            ),
             (500, None, "InternalError", true, unavailable("it answered 500 InternalError")),
             (502, None, "http-502", true, unavailable("it answered 502 http-502")),
             (403, None, "AuthenticationFailed", false, refused("AuthenticationFailed")),

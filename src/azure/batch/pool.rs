@@ -1,5 +1,7 @@
 //! Pools and the nodes in them.
 
+use std::time::Duration;
+
 use policy::units::UnixMs;
 use reqwest::Method;
 use serde::Deserialize;
@@ -16,6 +18,8 @@ pub struct Pool {
     pub state: PoolState,
     /// Whether it is changing its size.
     pub allocation: Allocation,
+    /// Since when.
+    pub allocation_since: Option<UnixMs>,
     /// Nodes that are not taken away.
     pub dedicated: Nodes,
     /// Spot nodes, the preempted ones included.
@@ -28,6 +32,10 @@ pub struct Pool {
     pub resize_errors: Vec<Problem>,
     /// Whether a formula sets its size.
     pub auto_scale: bool,
+    /// That formula.
+    pub formula: Option<String>,
+    /// How often it is evaluated.
+    pub interval: Option<Duration>,
     /// The formula's last run.
     pub auto_scale_run: Option<AutoScaleRun>,
 }
@@ -125,13 +133,19 @@ pub enum PoolError {
     Call(#[from] CallError),
 }
 
+/// What is asked of a pool: it also describes its machines, which can be long.
+const SELECT: &str = "id,state,allocationState,allocationStateTransitionTime,currentDedicatedNodes,\
+     targetDedicatedNodes,currentLowPriorityNodes,targetLowPriorityNodes,taskSlotsPerNode,\
+     virtualMachineConfiguration,resizeErrors,enableAutoScale,autoScaleFormula,\
+     autoScaleEvaluationInterval,autoScaleRun";
+
 impl Client {
     /// Looks at a pool.
     ///
     /// # Errors
     /// When there is none, or the call failed.
     pub async fn pool(&self, pool: &str) -> Result<Pool, PoolError> {
-        let url = self.url(&format!("/pools/{}", checked("pool", pool)?), "");
+        let url = self.url(&format!("/pools/{}", checked("pool", pool)?), &format!("&$select={SELECT}"));
         match self.send(Call::new("get pool", Method::GET, url, 200)).await {
             Ok(answer) => Ok(answer.decode::<PoolBody>()?.into()),
             Err(error) if error.is_one_of(&["PoolNotFound"]) => Err(PoolError::NotFound),
@@ -159,6 +173,8 @@ impl Client {
 struct PoolBody {
     state: PoolState,
     allocation_state: Allocation,
+    #[serde(default, deserialize_with = "iso8601::instant")]
+    allocation_state_transition_time: Option<UnixMs>,
     #[serde(default)]
     current_dedicated_nodes: u32,
     #[serde(default)]
@@ -173,6 +189,9 @@ struct PoolBody {
     resize_errors: Vec<ErrorBody>,
     #[serde(default)]
     enable_auto_scale: bool,
+    auto_scale_formula: Option<String>,
+    #[serde(default, deserialize_with = "iso8601::span")]
+    auto_scale_evaluation_interval: Option<Duration>,
     auto_scale_run: Option<RunBody>,
 }
 
@@ -182,8 +201,9 @@ struct MachineBody {
     container_configuration: Option<serde::de::IgnoredAny>,
 }
 
+/// A run of a formula as the service writes it.
 #[derive(Deserialize)]
-struct RunBody {
+pub(super) struct RunBody {
     #[serde(default, deserialize_with = "iso8601::instant")]
     timestamp: Option<UnixMs>,
     #[serde(default)]
@@ -206,17 +226,19 @@ struct CountsBody {
     low_priority: Counts,
 }
 
+impl From<RunBody> for AutoScaleRun {
+    fn from(run: RunBody) -> AutoScaleRun {
+        AutoScaleRun { at: run.timestamp, results: run.results, error: run.error.map(Problem::from) }
+    }
+}
+
 impl From<PoolBody> for Pool {
     fn from(body: PoolBody) -> Pool {
-        let run = |run: RunBody| AutoScaleRun {
-            at: run.timestamp,
-            results: run.results,
-            error: run.error.map(Problem::from),
-        };
         let machine = body.virtual_machine_configuration;
         Pool {
             state: body.state,
             allocation: body.allocation_state,
+            allocation_since: body.allocation_state_transition_time,
             dedicated: Nodes { current: body.current_dedicated_nodes, target: body.target_dedicated_nodes },
             low_priority: Nodes {
                 current: body.current_low_priority_nodes,
@@ -226,7 +248,9 @@ impl From<PoolBody> for Pool {
             containers: machine.is_some_and(|machine| machine.container_configuration.is_some()),
             resize_errors: body.resize_errors.into_iter().map(Problem::from).collect(),
             auto_scale: body.enable_auto_scale,
-            auto_scale_run: body.auto_scale_run.map(run),
+            formula: body.auto_scale_formula,
+            interval: body.auto_scale_evaluation_interval,
+            auto_scale_run: body.auto_scale_run.map(AutoScaleRun::from),
         }
     }
 }

@@ -10,8 +10,8 @@ use policy::rescue::At;
 use policy::units::{MicroUsd, Millis, UnixMs};
 use wire::jobs::{Cost, Eta, Items, JobView, Links, ReasonView, Shards};
 
-use crate::act::jobs::finish::trace_id;
 use crate::act::jobs::survey::{Open, Survey};
+use crate::act::jobs::trace::trace_id;
 use crate::act::jobs::turns;
 
 /// What is known beside the survey.

@@ -10,7 +10,7 @@ mod wish;
 
 use std::borrow::Cow;
 
-use facts::job::{Kind, StopWhy};
+use facts::job::StopWhy;
 use facts::{Job, JobId, key};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use wire::catalogue::Permission;
@@ -93,18 +93,21 @@ async fn list(app: &App, request: &Request) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Read).await?;
     let tenant = &caller.tenant().id;
     let query = Query::read(request.query.as_deref().unwrap_or_default())?;
-    let mut jobs = progress::newest(&app.store, tenant).await.map_err(|error| store_failed(&error))?;
+    let mut jobs =
+        progress::newest_batches(&app.store, tenant).await.map_err(|error| store_failed(&error))?;
     if let Some(after) = &query.after {
         let unknown =
             || Failure::invalid("after", "invalid_cursor", "`after` is no batch that was listed here");
         let at = jobs.iter().position(|job| job == after).ok_or_else(unknown)?;
         jobs.drain(..=at);
     }
+    // What follows a page is known from its keys: nothing beyond the page is read.
+    let has_more = jobs.len() > query.limit;
+    jobs.truncate(query.limit);
     let batches = stream::iter(jobs).map(async |id| batch_of(app, tenant, &id).await).buffered(AT_ONCE);
+    // One that is being erased in this moment is listed no more.
     let batches = batches.try_filter_map(|batch| futures_util::future::ready(Ok(batch)));
-    let mut data: Vec<Batch> = batches.take(query.limit + 1).try_collect().await.map_err(failed)?;
-    let has_more = data.len() > query.limit;
-    data.truncate(query.limit);
+    let data: Vec<Batch> = batches.try_collect().await.map_err(failed)?;
     Ok(http::json(
         200,
         &BatchList {
@@ -130,7 +133,7 @@ async fn find(app: &App, tenant: &str, id: &str) -> Result<Batch, Failure> {
 /// The batch of a job; none where there is no job, or where it is a single request.
 async fn batch_of(app: &App, tenant: &str, id: &JobId) -> Result<Option<Batch>, FactError> {
     let job = progress::job(&app.store, tenant, id).await?;
-    let Some(job) = job.filter(|job| matches!(job.kind, Kind::OpenaiBatch { .. })) else { return Ok(None) };
+    let Some(job) = job.filter(Job::is_batch) else { return Ok(None) };
     Ok(shown::batch(&progress::of(&app.store, &app.clock, job).await?))
 }
 

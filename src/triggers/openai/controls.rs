@@ -41,6 +41,26 @@ pub struct Controls {
 /// # Errors
 /// 400 that names the header and the remedy.
 pub fn read(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failure> {
+    let controls = read_unjudged(headers, now)?;
+    controls.judge(now)?;
+    Ok(controls)
+}
+
+impl Controls {
+    /// Refuses a deadline that has passed.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn judge(&self, now: UnixMs) -> Result<(), Failure> {
+        self.deadline.map_or(Ok(()), |at| in_future(at, now))
+    }
+}
+
+/// Reads controls whose deadline may have passed: a repeat gets what its key made while it had not.
+///
+/// # Errors
+/// 400 that names the header and the remedy.
+pub fn read_unjudged(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failure> {
     for name in headers.keys().map(|name| name.as_str()) {
         if name.starts_with("switchyard-") && !KNOWN.contains(&name) {
             let message =
@@ -51,7 +71,7 @@ pub fn read(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failure> {
         }
     }
     let deadline = match text(headers, "switchyard-deadline")? {
-        Some(value) => Some(deadline(value, now)?),
+        Some(value) => Some(instant(value, now)?),
         None => None,
     };
     let lane = match text(headers, "switchyard-lane")? {
@@ -73,13 +93,21 @@ pub fn read(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failure> {
     } else {
         Answer::Now { within: prefer.wait.unwrap_or(HEADERS_WITHIN).min(HEADERS_WITHIN) }
     };
+    Ok(Controls { deadline, lane, max_cost, class, answer, key: key(headers)?, prefers_later: prefer.later })
+}
+
+/// `Idempotency-Key` alone: what it made before is looked up before anything else is judged, because a
+/// deadline that was fine then may have passed by the time that a repeat arrives.
+///
+/// # Errors
+/// 400 where it is empty or too long.
+pub fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     let key = text(headers, "idempotency-key")?;
     if key.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
         let what = format!("is empty or longer than {KEY_BYTES_MAX} bytes");
         return Err(wrong("idempotency-key", &what, "a shorter key, as a UUID"));
     }
-    let key = key.map(str::to_owned);
-    Ok(Controls { deadline, lane, max_cost, class, answer, key, prefers_later: prefer.later })
+    Ok(key.map(str::to_owned))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Failure> {
@@ -105,6 +133,20 @@ fn wrong(name: &'static str, what: &str, wanted: &str) -> Failure {
 /// # Errors
 /// 400 that names the header.
 pub fn deadline(value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
+    let at = instant(value, now)?;
+    in_future(at, now)?;
+    Ok(at)
+}
+
+fn in_future(at: UnixMs, now: UnixMs) -> Result<(), Failure> {
+    if at <= now {
+        let message = "the deadline has passed; give one in the future. Nothing was run";
+        return Err(Failure::invalid("Switchyard-Deadline", "deadline_passed", message));
+    }
+    Ok(())
+}
+
+fn instant(value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
     let wanted = "a span as 30s, 5m or 2h, or an instant as 2026-11-21T10:00:00Z";
     let bad = || wrong("switchyard-deadline", &format!("is `{value}`"), wanted);
     let at = match span(value) {
@@ -114,10 +156,6 @@ pub fn deadline(value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
             UnixMs(u64::try_from(instant.as_millisecond()).map_err(|_| bad())?)
         }
     };
-    if at <= now {
-        let message = "the deadline has passed; give one in the future. Nothing was run";
-        return Err(Failure::invalid("Switchyard-Deadline", "deadline_passed", message));
-    }
     if at.since(now) > DEADLINE_MAX {
         return Err(wrong("switchyard-deadline", "lies more than 30 days ahead", "a nearer one"));
     }

@@ -1,11 +1,12 @@
 //! `/v1/files`: what tenants upload for batches. [`upload`] takes files in, [`index`] learns their
-//! lines on the way, [`check`] judges one line.
+//! lines on the way, [`check`] judges one line, [`rules`] are those that uploads in parts share.
 //!
 //! Clients see `file-` before an id. A file of another tenant does not exist: 404 alike.
 
 pub mod check;
 pub mod index;
-mod upload;
+pub mod rules;
+pub mod upload;
 
 use std::borrow::Cow;
 
@@ -94,7 +95,8 @@ async fn show(app: &App, request: &Request, id: &str) -> Result<Response, Failur
         Named::Upload(file) => shown(&find(app, &caller.tenant().id, file).await?),
         Named::Result(job, which) => {
             let ended = progress::ended(&app.store, &caller.tenant().id, &job).await.map_err(failed)?;
-            ended.and_then(|(job, end)| batches::shown::file(&job, &end, which)).ok_or_else(|| unknown(id))?
+            let file = |(job, end)| batches::shown::file(&job, &end, which, app.now().0);
+            ended.and_then(file).ok_or_else(|| unknown(id))?
         }
     };
     Ok(http::json(200, &shown))
@@ -112,7 +114,7 @@ async fn content(app: &App, request: &Request, id: &str) -> Result<Response, Fai
         Named::Result(job, which) => {
             let ended = progress::ended(&app.store, tenant, &job).await.map_err(failed)?;
             let (job, end) = ended.ok_or_else(|| unknown(id))?;
-            let file = batches::shown::file(&job, &end, which).ok_or_else(|| unknown(id))?;
+            let file = batches::shown::file(&job, &end, which, app.now().0).ok_or_else(|| unknown(id))?;
             let open = |range| results::content(&app.store, &job, &end, which, range);
             // An ended job's results never change, so their name names their content.
             Ok(range::answer(request, file.bytes, id, open))

@@ -37,11 +37,11 @@ pub async fn answer(app: &App, mut request: Request, operation: Operation) -> Re
     let now = app.now();
     let catalogue = app.catalogue().await?;
     let caller = auth::tenant(&catalogue, &request.headers, Permission::Submit)?;
-    let controls = controls::read(&request.headers, now)?;
+    let controls = controls::read_unjudged(&request.headers, now)?;
     caller.class(controls.class)?;
     let body = request.body(BODY_BYTES_MAX).await?;
     let shape = shape::read(operation, &body)?;
-    let model = model_for(&catalogue, &shape, operation)?;
+    let model = model_for(&catalogue, &app.knobs.knobs().model_version, &shape, operation)?;
     shape.check(model)?;
     if request.header("x-stainless-retry-count").is_some_and(|count| count != "0") {
         app.metrics.marked_repeat();
@@ -54,19 +54,21 @@ pub async fn answer(app: &App, mut request: Request, operation: Operation) -> Re
     if let Some(known) = defer::made_before(&work, &body_hash).await? {
         return Ok(known);
     }
+    work.controls.judge(now)?;
     work.run(body, &body_hash).await
 }
 
-/// The model that a body names.
+/// The model that a body names, of `version` where an alias means several.
 ///
 /// # Errors
 /// 404 when it is unknown, 400 when it cannot do this.
 pub fn model_for<'a>(
     catalogue: &'a Catalogue,
+    version: &str,
     shape: &Shape<'_>,
     operation: Operation,
 ) -> Result<&'a Model, Failure> {
-    let model = catalogue.model(&shape.model).ok_or_else(|| unknown(&shape.model))?;
+    let model = catalogue.asked(&shape.model, version).ok_or_else(|| unknown(&shape.model))?;
     if !model.spec.operations.contains(&catalogue::operation(operation)) {
         let what =
             format!("`{}` does not do {}; choose another model", model.spec.id, audit::operation(operation));

@@ -89,6 +89,15 @@ pub(super) fn choice(
         .ok_or_else(|| invalid(name, &format!("it is one of {}", allowed.join(", "))))
 }
 
+/// True or false.
+pub(super) fn flag(object: &Object, name: &str) -> Result<Option<bool>, Fault> {
+    match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(invalid(name, "it is true or false")),
+    }
+}
+
 /// A whole number in a range.
 pub(super) fn number(object: &Object, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, Fault> {
     match object.get(name) {

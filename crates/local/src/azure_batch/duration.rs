@@ -16,6 +16,26 @@ pub(super) fn parse_ms(text: &str) -> Option<u64> {
     days.checked_add(sum(time, &[('H', 3_600_000), ('M', 60_000), ('S', 1_000)])?)
 }
 
+/// A duration as the service writes it: `PT15M`, `P7D`, `P1DT30M`.
+pub(super) fn iso(duration_ms: u64) -> String {
+    let (days, rest_ms) = (duration_ms / 86_400_000, duration_ms % 86_400_000);
+    let (hours, minutes) = (rest_ms / 3_600_000, rest_ms / 60_000 % 60);
+    let (seconds, thousandths) = (rest_ms / 1_000 % 60, rest_ms % 1_000);
+    let part = |number: u64, unit: &str| if number > 0 { format!("{number}{unit}") } else { String::new() };
+    let fraction = format!(".{thousandths:03}");
+    let fraction = if thousandths > 0 { fraction.trim_end_matches('0') } else { "" };
+    let seconds = match (seconds, thousandths) {
+        (0, 0) => String::new(),
+        _ => format!("{seconds}{fraction}S"),
+    };
+    let time = part(hours, "H") + &part(minutes, "M") + &seconds;
+    match (days, time.as_str()) {
+        (0, "") => "PT0S".to_owned(),
+        (_, "") => format!("P{days}D"),
+        _ => format!("P{}T{time}", part(days, "D")),
+    }
+}
+
 /// The sum of numbers with units, which come in the given order and at most once each.
 fn sum(mut text: &str, units: &[(char, u64)]) -> Option<u64> {
     let mut total = 0_u64;
@@ -71,6 +91,23 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(parse_ms(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_the_service_does_and_read_again() {
+        let cases = [
+            (0, "PT0S"),
+            (250, "PT0.25S"),
+            (300_000, "PT5M"),
+            (900_000, "PT15M"),
+            (5_400_000, "PT1H30M"),
+            (88_200_000, "P1DT30M"),
+            (604_800_000, "P7D"),
+            (86_401_500, "P1DT1.5S"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!((iso(ms).as_str(), parse_ms(text)), (text, Some(ms)));
         }
     }
 }

@@ -30,9 +30,12 @@ macro_rules! codes {
 codes! {
     ActiveJobAndScheduleQuotaReached 409 "The active job and job schedule quota for the account has been reached.",
     AuthenticationFailed 403 "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.",
+    AutoScalingFormulaSyntaxError 400 "The specified autoscaling formula has a syntax error.",
+    AutoScalingFormulaTooLong 400 "The specified autoscaling formula is too long.",
     ConditionNotMet 412 "The condition specified using HTTP conditional header(s) is not met.",
     FileNotFound 404 "The specified file does not exist.",
     InternalError 500 "Server encountered an internal error. Please try again after some time.",
+    InvalidAutoScalingSettings 400 "The specified autoscaling settings are invalid.",
     InvalidPropertyValue 400 "The value provided for one of the properties in the request body is invalid.",
     InvalidQueryParameterValue 400 "Value for one of the query parameters specified in the request URI is invalid.",
     InvalidRequestBody 400 "The specified Request Body is not syntactically valid.",
@@ -62,6 +65,7 @@ codes! {
     TaskNotCompleted 409 "The specified task is not in a completed state.",
     TaskNotFound 404 "The specified task does not exist.",
     TaskSucceeded 409 "The specified task has already completed with success.",
+    TooManyEnableAutoScaleRequests 503 "There must be at least 30 seconds between two requests to enable autoscale on one pool.",
     /// Throttling has no code of its own in the published list; 429 is announced as a status.
     TooManyRequests 429 "The server received too many requests. Please retry your request after some time.",
     UnsupportedProperty 400 "One of the properties specified in the request body is not supported.",

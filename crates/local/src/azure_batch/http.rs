@@ -20,13 +20,13 @@ use super::files::Folder;
 use super::list::Asked;
 use super::operation::{Call, Content, Query, Reply, TaskFiles};
 use super::processes::Site;
+use super::version::Version;
 use crate::loopback::{self, Body};
 use crate::queue::date;
 
 /// The service's bound for a collection of tasks, its largest body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// What the official clients of 2024 to 2026 send.
-const API_VERSIONS: [&str; 4] = ["2024-02-01.19.0", "2024-07-01.20.0", "2025-06-01", "2026-10-01"];
+
 /// What requests and the conductor share.
 pub(super) struct Shared {
     pub(super) account: Mutex<Account>,
@@ -75,7 +75,7 @@ impl Shared {
             return self.change(answer);
         }
         let told = |fault: Fault| told(&fault, &request_id, now_ms, &self.url);
-        let response = match self.faults.meet() {
+        let response = match self.faults.meet(now_ms) {
             Met::Nothing => self.reply(&parts, body).await.unwrap_or_else(told),
             Met::LostAnswer => {
                 let _ = self.reply(&parts, body).await;
@@ -99,18 +99,26 @@ impl Shared {
             return Err(Code::AuthenticationFailed.into());
         }
         let query = Query::read(query);
-        match query.get("api-version") {
-            Some(version) if API_VERSIONS.contains(&version) => {}
-            _ => return Err(Code::UnsupportedRequestVersion.into()),
-        }
+        let version = query.get("api-version").and_then(Version::read);
+        let version = version.ok_or(Code::UnsupportedRequestVersion)?;
         let segments: Option<Vec<String>> = path.split('/').skip(1).map(decode).collect();
         let segments = segments.ok_or(Code::ResourceNotFound)?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let body = body?;
         let reply = self.change(|account, now_ms| {
             let headers = &parts.headers;
-            Call { method, segments: &segments, query: &query, headers, body: &body, now_ms, base: &self.url }
-                .run(account)
+            let base = &self.url;
+            let call = Call {
+                method,
+                segments: &segments,
+                query: &query,
+                headers,
+                body: &body,
+                version,
+                now_ms,
+                base,
+            };
+            call.run(account)
         })?;
         match &reply.content {
             Content::Files(asked) => self.files(asked, parts, &query).await,

@@ -9,11 +9,11 @@
 //! - `http`, `operation`, `auth`, `fault`, `list`, `show`, `body`, `duration`: the wire
 //! - `files`: what tasks have written
 //! - `control`: evictions, shortages and failures on request, in Rust and under `/standin/`
+//! - `version`: the api-versions that are taken, and how they differ
 //!
 //! In memory on purpose: a restart loses every task, and the system must not mind. Machines are
 //! not imitated: images, networks and start tasks of a pool are kept and shown, nothing more. What
-//! would change how a task runs and is not done here is refused (`UnsupportedProperty`), and so is
-//! autoscale, which will be one more caller of the pools' one way to change their targets.
+//! would change how a task runs and is not done here is refused (`UnsupportedProperty`).
 
 mod account;
 mod auth;
@@ -31,8 +31,9 @@ mod options;
 mod processes;
 mod server;
 mod show;
+mod version;
 
-pub use account::{Capacity, NodeRefusal};
+pub use account::{BootEnd, Boots, Capacity, NodeRefusal, Quota, Storm};
 pub use control::{Lost, Throttle};
 pub use options::{DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Options, Programs};
 pub use server::Server;

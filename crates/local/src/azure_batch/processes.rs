@@ -206,7 +206,7 @@ impl Site {
         let node = self.node_folder(&start.pool, &start.node);
         let task = self.task_folder(&start.pool, &start.node, &start.job, &start.task);
         let path = |path: &Path| path.display().to_string();
-        vec![
+        let mut environment = vec![
             ("AZ_BATCH_ACCOUNT_NAME", self.account.clone()),
             ("AZ_BATCH_ACCOUNT_URL", format!("{}/", self.url)),
             ("AZ_BATCH_POOL_ID", start.pool.clone()),
@@ -220,7 +220,18 @@ impl Site {
             ("AZ_BATCH_NODE_MOUNTS_DIR", path(&node.join("mounts"))),
             ("AZ_BATCH_TASK_DIR", path(&task)),
             ("AZ_BATCH_TASK_WORKING_DIR", path(&task.join("wd"))),
-        ]
+        ];
+        if start.nodes.len() > 1 {
+            // All nodes are this machine.
+            let hosts = vec!["127.0.0.1"; start.nodes.len()].join(",");
+            environment.extend([
+                ("AZ_BATCH_NODE_LIST", start.nodes.join(";")),
+                ("AZ_BATCH_HOST_LIST", hosts),
+                ("AZ_BATCH_MASTER_NODE", "127.0.0.1".to_owned()),
+                ("AZ_BATCH_IS_CURRENT_NODE_MASTER", "true".to_owned()),
+            ]);
+        }
+        environment
     }
 }
 

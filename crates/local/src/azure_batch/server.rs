@@ -11,13 +11,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::account::{Account, Capacity, NodeRefusal, Pace};
+use super::account::{Account, Boots, Capacity, NodeRefusal, Pace, Quota, Storm};
 use super::auth::Credential;
 use super::body;
-use super::control::{self, Faults, Lost, Throttle};
+use super::control::{Faults, Lost, Throttle};
 use super::http::Shared;
 use super::options::Options;
 use super::processes::{Processes, Site};
+use super::version::Version;
 use crate::loopback;
 
 /// How long the conductor sleeps when nothing is due; it is woken by every request.
@@ -47,7 +48,7 @@ impl Server {
             Account::new(Pace::of(options.arrival, options.boot, options.restore), options.capacity);
         for pool in options.pools {
             let added = body::object(pool.to_string().as_bytes())
-                .and_then(|pool| account.add_pool(pool, clock.now_ms()));
+                .and_then(|pool| account.add_pool(pool, Version::V2025_06_01, clock.now_ms()));
             added.map_err(|fault| invalid(format!("a pool of the options is refused: {fault:?}")))?;
         }
         std::fs::create_dir_all(&options.folder)?;
@@ -111,12 +112,42 @@ impl Server {
 
     /// The spot node of a pool that runs most tasks, the oldest of several.
     pub fn busiest_spot_node(&self, pool: &str) -> Option<String> {
-        control::busiest_spot_node(&self.shared.account(), pool)
+        let account = self.shared.account();
+        account.pool(pool).ok()?.spot_nodes_by_load().into_iter().next()
     }
 
     /// How many machines there are from now on. Those that pools hold stay.
     pub fn set_capacity(&self, capacity: Capacity) {
         self.shared.change(|account, _| account.set_capacity(capacity));
+    }
+
+    /// How many cores of each kind pools may hold from now on. Those that pools hold stay.
+    pub fn set_quota(&self, quota: Quota) {
+        self.shared.change(|account, _| account.set_quota(quota));
+    }
+
+    /// What boots of machines are like from now on; [`Boots::default`] makes them as before.
+    pub fn set_boots(&self, boots: Boots) {
+        self.shared.change(|account, _| account.set_boots(boots));
+    }
+
+    /// Takes spot nodes of a pool away in waves and tells whom the first wave took. A storm of no
+    /// waves ends the one before.
+    ///
+    /// # Errors
+    /// [`NodeRefusal::NoSuchNode`] when there is no such pool.
+    pub fn storm(&self, pool: &str, storm: Storm) -> Result<Vec<String>, NodeRefusal> {
+        self.shared.change(|account, now_ms| account.storm(pool, storm, now_ms))
+    }
+
+    /// Makes a pool's formula be evaluated no more, or again. Switching autoscale off and on, or
+    /// giving it an interval, makes it be evaluated again too.
+    ///
+    /// # Errors
+    /// When no pool of this id has autoscale on; the text says so.
+    pub fn set_evaluating(&self, pool: &str, evaluating: bool) -> Result<(), String> {
+        let set = self.shared.change(|account, now_ms| account.set_evaluating(pool, evaluating, now_ms));
+        set.map_err(|_| format!("no pool {pool} has autoscale on"))
     }
 
     /// Refuses the next requests, as a busy service does.
@@ -132,6 +163,12 @@ impl Server {
     /// Answers every request 503 until [`Server::come_back`]. Tasks go on.
     pub fn go_down(&self) {
         self.shared.faults.set_down(true);
+    }
+
+    /// Answers every request 503 for so long on the account's clock, or until [`Server::come_back`].
+    pub fn go_down_for(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.shared.faults.set_down_until(self.shared.clock.now_ms().saturating_add(ms));
     }
 
     /// Ends [`Server::go_down`].

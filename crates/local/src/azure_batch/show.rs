@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::account::autoscale::Run;
 use super::account::job::Job;
 use super::account::pool::{Allocation, Kind, Node, NodeState, Pool, ResizeError};
 use super::account::task::{State, Task};
 use super::body::Object;
+use super::duration;
 use crate::queue::date::iso;
 
 /// A pool.
@@ -28,17 +30,41 @@ pub(super) fn pool(pool: &Pool, base: &str) -> Value {
             "allocationState": allocation,
             "allocationStateTransitionTime": iso(pool.allocation_since_ms),
             "taskSlotsPerNode": pool.spec.slots,
-            "enableAutoScale": false,
+            "enableAutoScale": pool.autoscale.is_some(),
             "targetDedicatedNodes": pool.target.dedicated,
             "targetLowPriorityNodes": pool.target.spot,
             "currentDedicatedNodes": current.dedicated,
             "currentLowPriorityNodes": current.spot,
         }),
     );
-    if !pool.resize_errors.is_empty() {
-        shown.insert("resizeErrors".to_owned(), pool.resize_errors.iter().map(resize_error).collect());
+    if let Some(autoscale) = &pool.autoscale {
+        let interval = duration::iso(autoscale.interval_ms);
+        fill(
+            &mut shown,
+            json!({"autoScaleFormula": autoscale.text(), "autoScaleEvaluationInterval": interval}),
+        );
+        if let Some(run) = &autoscale.last {
+            shown.insert("autoScaleRun".to_owned(), autoscale_run(run));
+        }
+    }
+    let errors: Vec<Value> = pool.stale_errors.iter().chain(&pool.resize_errors).map(resize_error).collect();
+    if !errors.is_empty() {
+        shown.insert("resizeErrors".to_owned(), errors.into());
     }
     Value::Object(shown)
+}
+
+/// An evaluation of a formula. Its error comes with the results that there were until then.
+pub(super) fn autoscale_run(run: &Run) -> Value {
+    let mut shown = json!({"timestamp": iso(run.at_ms), "results": run.results});
+    if let Some(error) = &run.error {
+        shown["error"] = json!({
+            "code": error.code,
+            "message": error.message,
+            "values": [{"name": "Message", "value": error.detail}],
+        });
+    }
+    shown
 }
 
 fn resize_error(error: &ResizeError) -> Value {
@@ -51,6 +77,13 @@ fn resize_error(error: &ResizeError) -> Value {
         ResizeError::AllocationFailed(Kind::Dedicated) => (
             "AllocationFailed",
             "Desired number of dedicated nodes could not be allocated: the region has no capacity for this size now",
+        ),
+        ResizeError::QuotaReached(Kind::Dedicated) => {
+            ("AccountCoreQuotaReached", "The specified account has reached core quota")
+        }
+        ResizeError::QuotaReached(Kind::Spot) => (
+            "AccountLowPriorityCoreQuotaReached",
+            "The specified account has reached low priority core quota",
         ),
         ResizeError::ResizeStopped => {
             ("ResizeStopped", "Desired number of nodes could not be allocated due to a stop resize operation")

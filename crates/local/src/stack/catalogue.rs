@@ -17,6 +17,8 @@ pub const BACKEND: &str = "local-replicas";
 pub const POOL: &str = "local-pool";
 /// The worker, as command lines of the pool's tasks name it.
 pub(super) const WORKER: &str = "worker";
+/// The handler's setting with the secret of the tenant's webhook.
+pub(super) const WEBHOOK_SECRET: &str = "DEV_WEBHOOK_SECRET";
 /// Other names that clients know it by.
 pub(super) const ALIASES: [&str; 2] = ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"];
 /// Requests that a replica runs at once; its own batcher joins them.
@@ -70,6 +72,8 @@ pub(super) struct Made<'a> {
     pub(super) boot: Duration,
     /// The folder of the model, for the pool's workers.
     pub(super) model: &'a Path,
+    /// Where the tenant's webhook is, if it has one.
+    pub(super) webhook: Option<String>,
     pub(super) clock: Clock,
     pub(super) keys: &'a Keys,
 }
@@ -79,6 +83,8 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
     let keys = made.keys;
     let mut tenant_key = keys.api.entry();
     tenant_key["permissions"] = json!(["submit", "read", "cancel"]);
+    let webhooks: Vec<Value> =
+        made.webhook.iter().map(|url| json!({"url": url, "secret_setting": WEBHOOK_SECRET})).collect();
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     // Computing is not scaled: while it runs, a fast clock goes on.
     let shown = |real: f64| (real * made.clock.speed()).ceil() as u64;
@@ -143,6 +149,7 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
             "keys": [tenant_key],
             "weight": 1,
             "limits": {"requests_per_minute": 60_000, "tokens_per_minute": 100_000_000, "usd_per_day": 10.0},
+            "webhooks": webhooks,
         }],
         "admins": [keys.admin.entry()],
     })

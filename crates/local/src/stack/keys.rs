@@ -4,12 +4,16 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// RFC 4648 base32 in lower case.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// Standard Webhooks asks for 24 to 64.
+const WEBHOOK_SECRET_BYTES: usize = 32;
 const PREFIX_LENGTH: usize = 8;
 /// 32 characters of 5 bits: 160 random bits.
 const SECRET_LENGTH: usize = 32;
@@ -73,6 +77,13 @@ impl Keys {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A secret for a webhook, as Standard Webhooks writes it.
+pub(super) fn webhook_secret() -> std::io::Result<String> {
+    let mut bytes = [0; WEBHOOK_SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(format!("whsec_{}", BASE64.encode(bytes)))
 }
 
 /// Makes a file that only its owner may read, from its first moment on.

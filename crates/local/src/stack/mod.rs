@@ -5,11 +5,13 @@
 //!
 //! - [`keys`]: the development keys
 //! - `catalogue`: models, backend and tenant that the handler reads
+//! - `half_written`: what a kill left of objects that were being written
 //! - `platform`: app settings, and the host that is started again when it ends
 //! - `processes`: who runs, so that the next start can end leftovers
 //! - `ready`: the file that tells others where everything is
 
 mod catalogue;
+mod half_written;
 pub mod keys;
 mod platform;
 mod processes;
@@ -74,6 +76,8 @@ pub struct Options {
     pub boot: Duration,
     /// Further arguments of the inference server.
     pub server_arguments: Vec<String>,
+    /// Where the tenant's webhook is, if it has one.
+    pub webhook: Option<String>,
     /// Told to handler, host, queue and front.
     pub clock: Clock,
     /// Written when the stack is ready, and again when its processes change; so is [`READY_FILE`] in
@@ -178,7 +182,10 @@ impl Stack {
             create_queues(queue.connection_string()),
         )?;
 
-        let ready = Ready::new(&base, &keys, &files, (&front, &queue, &batch, &telemetry));
+        let mut ready = Ready::new(&base, &keys, &files, (&front, &queue, &batch, &telemetry));
+        if options.webhook.is_some() {
+            ready.webhook_secret = Some(keys::webhook_secret().map_err(io("no random bytes"))?);
+        }
         let settings = platform::app_settings(options.clock, &files, &ready, (&queue, &batch, &telemetry));
         let stop = CancellationToken::new();
         let run = platform::HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
@@ -255,6 +262,10 @@ impl Files {
 
     fn prepare(&self) -> Result<(), Error> {
         std::fs::create_dir_all(self.blobs.join("config")).map_err(io("cannot make the state folder"))?;
+        let left = half_written::delete(&self.blobs).map_err(io("cannot clear half-written objects"))?;
+        if left > 0 {
+            tracing::info!(left, "objects that a kill left half-written are deleted");
+        }
         if self.knobs.exists() {
             return Ok(());
         }
@@ -336,13 +347,13 @@ async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys
     let source = Source { root: options.source.clone(), handler: options.programs.handler.clone() };
     let (app, blobs, model) = (files.app.clone(), files.blobs.clone(), options.model.clone());
     let (replicas, cold_start) = (options.replicas, options.cold_start);
-    let (nodes, boot, clock) = (options.nodes, options.boot, options.clock);
+    let (nodes, boot, clock, webhook) = (options.nodes, options.boot, options.clock, options.webhook.clone());
     let work = tokio::task::spawn_blocking(move || {
         stage::stage(&source, &app)?;
         let folder = std::path::absolute(&model).map_err(io("the model's folder"))?;
         let facts = ModelFacts::read(&model).map_err(io("cannot read the model"))?;
         let (backend_url, model, keys) = (front.as_str(), folder.as_path(), &keys);
-        let made = Made { backend_url, replicas, cold_start, nodes, boot, model, clock, keys };
+        let made = Made { backend_url, replicas, cold_start, nodes, boot, model, webhook, clock, keys };
         let catalogue = catalogue::catalogue(&facts, &made);
         let file = blobs.join("config/catalogue.json");
         write_whole(&file, format!("{catalogue:#}\n").as_bytes()).map_err(io("cannot write the catalogue"))

@@ -8,6 +8,7 @@ use clock::Clock;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::catalogue::WEBHOOK_SECRET;
 use super::{DOORBELL_QUEUE, Error, Files, Ready};
 use crate::azure_batch;
 use crate::host::{self, Ending};
@@ -44,6 +45,11 @@ pub(super) fn app_settings(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if let Some(secret) = &ready.webhook_secret {
+        // Whoever has a webhook here has it on this machine.
+        let set = [(WEBHOOK_SECRET, secret.as_str()), ("WEBHOOKS_ALLOW_PRIVATE", "1")];
+        settings.extend(set.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
     settings.extend(clock_settings(clock));
     settings
 }

@@ -24,12 +24,21 @@ pub struct Ready {
     pub api_key: String,
     /// For status and operate.
     pub admin_key: String,
+    /// What the webhook's requests are signed with, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
     /// The Functions host.
     pub host_url: String,
     /// The Storage Queue stand-in.
     pub queue_url: String,
-    /// The Azure Batch stand-in; none yet.
+    /// The Azure Batch stand-in.
     pub batch_url: String,
+    /// The name of its account.
+    #[serde(default)]
+    pub batch_account: String,
+    /// The account's key, which opens nothing but the stand-in.
+    #[serde(default)]
+    pub batch_key: String,
     /// `file:///…`.
     pub blob_url: String,
     /// The front before the replicas.
@@ -54,9 +63,12 @@ impl Ready {
             base_url: format!("{base}/api/v1"),
             api_key: keys.api.reveal().to_owned(),
             admin_key: keys.admin.reveal().to_owned(),
+            webhook_secret: None,
             host_url: base.to_owned(),
             queue_url: queue.url(),
             batch_url: batch.url().to_owned(),
+            batch_account: batch.account().to_owned(),
+            batch_key: batch.key().to_owned(),
             blob_url: blobs.to_string(),
             realtime_url: front.url(),
             telemetry_url: telemetry.url(),

@@ -216,8 +216,8 @@ impl Stand {
     }
 
     /// An object once one of its members has a value.
-    pub async fn object_when(&self, target: &str, member: &str, value: &str) -> Value {
-        let limit = Instant::now() + LIMIT;
+    pub async fn object_when(&self, target: &str, member: &str, value: impl Into<Value>) -> Value {
+        let (limit, value) = (Instant::now() + LIMIT, value.into());
         loop {
             let object = self.get(target).await.json();
             if object[member] == value {

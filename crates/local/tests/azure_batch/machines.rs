@@ -1,7 +1,7 @@
 //! Machines that boot on scaled time, are taken away, are not to be had; a service that is busy,
 //! loses answers, is down.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clock::Clock;
 use local::azure_batch::{Capacity, Lost, NodeRefusal, Options, Throttle};
@@ -104,6 +104,83 @@ async fn a_shortage_of_spot_machines_is_told_by_the_pool() {
 }
 
 #[tokio::test]
+async fn quotas_bad_boots_and_old_errors_are_told_by_the_pool() {
+    let stand = Stand::with_pool(0).await;
+    let pool = || async { stand.object_when("/pools/p", "allocationState", "steady").await };
+    let codes = |pool: &Value| -> Vec<Value> {
+        let errors = pool["resizeErrors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|error| error["code"].clone()).collect()
+    };
+    let both = json!({"targetLowPriorityNodes": 3, "targetDedicatedNodes": 1});
+    assert_eq!(stand.control("quota", json!({"lowPriorityCores": 8, "dedicatedCores": 0})).await.status, 200);
+    stand.expect(202, "POST", "/pools/p/resize", both.clone()).await;
+    let found = pool().await;
+    assert_eq!(codes(&found), ["AccountCoreQuotaReached", "AccountLowPriorityCoreQuotaReached"]);
+    assert_eq!(found["currentLowPriorityNodes"], 2, "a machine of this size has four cores");
+
+    stand.control("quota", json!({})).await;
+    stand.control("boots", json!({"pool": "p", "end": "unusable", "times": 1})).await;
+    stand.control("resizeerrors", json!({"pool": "p", "codes": ["AllocationFailed"]})).await;
+    stand.expect(202, "POST", "/pools/p/resize", both).await;
+    let found = pool().await;
+    assert_eq!(
+        (codes(&found), &found["currentLowPriorityNodes"]),
+        (vec![json!("AllocationFailed")], &json!(3))
+    );
+    let counts = stand.get("/nodecounts").await.json();
+    assert_eq!(counts["value"][0]["dedicated"]["total"], 1);
+    let usable = |kind: &str, state: &str| counts["value"][0][kind][state].as_u64().expect("a number");
+    let unusable = usable("dedicated", "unusable") + usable("lowPriority", "unusable");
+    let starting = usable("dedicated", "starting") + usable("lowPriority", "starting");
+    assert!(unusable + starting >= 1, "{counts}");
+    stand.control("resizeerrors", json!({"pool": "p", "codes": []})).await;
+    assert_eq!(codes(&pool().await), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_storm_takes_several_nodes_at_once() {
+    let stand = Stand::with_pool(3).await;
+    stand.object_when("/pools/p", "allocationState", "steady").await;
+    stand.control("capacity", json!({"lowPriority": 0})).await;
+    let taken = stand.control("evict", json!({"pool": "p", "nodes": 2})).await.json();
+    assert_eq!(taken["nodes"].as_array().expect("a list").len(), 2, "{taken}");
+    let states: Vec<Value> = nodes(&stand).await.iter().map(|node| node["state"].clone()).collect();
+    assert_eq!(states.iter().filter(|state| **state == "preempted").count(), 2, "{states:?}");
+}
+
+#[tokio::test]
+async fn a_service_may_be_down_for_a_time_on_its_clock() {
+    let clock = Clock::scaled(Clock::REAL.now_ms(), 3600.0).expect("an hour a second");
+    let stand = Stand::start_on(Options { pools: vec![pool("p", 0)], ..at_once() }, clock);
+    stand.control("faults", json!({"downSeconds": 3600})).await;
+    assert_eq!(stand.get("/pools/p").await.refusal(), (503, "ServerBusy".to_owned()));
+    stand.object_when("/pools/p", "id", "p").await;
+}
+
+#[tokio::test]
+async fn an_autoscale_can_be_made_to_stop() {
+    let clock = Clock::scaled(Clock::REAL.now_ms(), 3600.0).expect("an hour a second");
+    let stand = Stand::start_on(Options { pools: vec![pool("p", 0)], ..at_once() }, clock);
+    let refused = stand.control("autoscale", json!({"pool": "p", "evaluating": false})).await;
+    assert_eq!(refused.status, 409);
+    let formula =
+        json!({"autoScaleFormula": "$TargetDedicatedNodes=0;", "autoScaleEvaluationInterval": "PT5M"});
+    stand.expect(200, "POST", "/pools/p/enableautoscale", formula).await;
+    stand.control("autoscale", json!({"pool": "p", "evaluating": false})).await;
+    let run = || async { stand.get("/pools/p").await.json()["autoScaleRun"]["timestamp"].clone() };
+    let old = run().await;
+    let begin_ms = clock.now_ms();
+    while clock.now_ms() < begin_ms + 3_600_000 {
+        assert_eq!(run().await, old);
+    }
+    stand.server().set_evaluating("p", true).expect("its autoscale is on");
+    let limit = Instant::now() + Duration::from_secs(60);
+    while run().await == old {
+        assert!(Instant::now() < limit, "it is never evaluated again");
+    }
+}
+
+#[tokio::test]
 async fn a_busy_service_says_when_to_come_back_and_then_answers() {
     let stand = Stand::with_pool(0).await;
     for (status, code) in [(429, "TooManyRequests"), (503, "ServerBusy")] {
@@ -153,6 +230,12 @@ async fn controls_that_make_no_sense_are_refused() {
         ("evict", json!({"pool": "none"}), 409),
         ("faults", json!({"throttle": {"status": 200, "times": 1}}), 400),
         ("faults", json!({"down": "yes"}), 400),
+        ("boots", json!({"end": "dancing"}), 400),
+        ("evict", json!({"pool": "none", "nodes": 2}), 409),
+        ("evict", json!({"pool": "p", "node": "none", "kind": "spot"}), 400),
+        ("resizeerrors", json!({"pool": "p", "codes": ["Sunshine"]}), 400),
+        ("resizeerrors", json!({"pool": "none", "codes": []}), 409),
+        ("autoscale", json!({"pool": "p", "evaluating": false}), 409),
         ("everything", json!({}), 404),
     ] {
         assert_eq!(stand.control(path, body.clone()).await.status, status, "{path} {body}");

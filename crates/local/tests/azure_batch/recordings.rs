@@ -1,6 +1,7 @@
 //! Every recorded request of the official clients, sent again with a signature of its own: each
 //! client's versions, paths, queries and bodies are understood. Each case finds a fresh account
-//! with the pool `gpu-pool`, the job `job-1` and the task `t1`, unless it creates that one itself.
+//! with the pool `gpu-pool`, the job `job-1` and the task `t1`, unless it creates that one itself;
+//! the pool has a formula where the case needs one.
 
 use std::path::Path;
 
@@ -11,17 +12,8 @@ use local::azure_batch::Options;
 
 /// What the stand-in answers where it refuses, by case, for every client or one family of them.
 const ANSWERS: &[(&str, u16, &str)] = &[
-    // Autoscale is not built yet, and says so.
-    ("pool_create", 400, "UnsupportedProperty"),
-    ("pool_enable_autoscale", 409, "OperationNotValidOnPool"),
-    ("pool_enable_autoscale_ifmatch", 409, "OperationNotValidOnPool"),
-    ("pool_evaluate_autoscale", 409, "OperationNotValidOnPool"),
-    ("pool_disable_autoscale", 409, "OperationNotValidOnPool"),
-    ("autoscale_enable", 409, "OperationNotValidOnPool"),
-    ("autoscale_evaluate", 409, "OperationNotValidOnPool"),
-    ("autoscale_disable", 409, "OperationNotValidOnPool"),
     // `nodeAgentSkuId`, beside much else.
-    ("pool_create_seed_json", 400, "UnsupportedProperty"),
+    ("pool_create_seed_json", 400, "MissingRequiredProperty"),
     ("job_get_missing", 404, "JobNotFound"),
     // It depends on other tasks, in a job that has no dependencies.
     ("task_add of sdk15", 400, "TaskDependenciesNotSpecifiedOnJob"),
@@ -36,7 +28,7 @@ const ANSWERS: &[(&str, u16, &str)] = &[
 /// The statuses of successes, by method and the end of the path. The SDK raises on any other.
 fn success(method: &str, path: &str) -> u16 {
     match (method, path.rsplit('/').next().unwrap_or_default()) {
-        ("POST", "addtaskcollection") => 200,
+        ("POST", "addtaskcollection" | "enableautoscale" | "evaluateautoscale" | "disableautoscale") => 200,
         ("POST", "resize") => 202,
         ("POST", "terminate") if path.contains("/tasks/") => 204,
         ("POST", "terminate") => 202,
@@ -57,6 +49,11 @@ async fn account(row: &Value) -> Stand {
     };
     let pools = if creates("/pools") { Vec::new() } else { vec![pool("gpu-pool", 0)] };
     let stand = Stand::start(Options { pools, ..at_once() });
+    let path = row["path"].as_str().expect("every recording has it");
+    if ["evaluateautoscale", "disableautoscale"].iter().any(|verb| path.contains(verb)) {
+        let formula = json!({"autoScaleFormula": "$TargetDedicatedNodes=0;"});
+        stand.expect(200, "POST", "/pools/gpu-pool/enableautoscale", formula).await;
+    }
     if !creates("/jobs") {
         stand.expect(201, "POST", "/jobs", json!({"id": "job-1", "poolInfo": {"poolId": "gpu-pool"}})).await;
         if !creates("/jobs/job-1/tasks") {

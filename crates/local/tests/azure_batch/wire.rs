@@ -139,7 +139,7 @@ async fn refusals_have_the_services_codes() {
         ("POST", "/pools/p/resize", Some(json!({"targetLowPriorityNodes": 101})), 400, "OutOfRangeInput"),
         (
             "POST",
-            "/pools/p/enableautoscale",
+            "/pools/p/evaluateautoscale",
             Some(json!({"autoScaleFormula": "$x=1"})),
             409,
             "OperationNotValidOnPool",

@@ -76,6 +76,7 @@ pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(
         nodes: NODES,
         boot,
         server_arguments: Vec::new(),
+        webhook: None,
         clock,
         ready_file: None,
     };

@@ -1,6 +1,7 @@
 //! The commands for deferred work: the real program against a server that follows a script.
 #![expect(clippy::disallowed_methods, reason = "starts the program under test")]
 
+mod formula;
 mod script;
 mod submit;
 
@@ -41,6 +42,28 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+#[test]
+fn env_tells_where_the_stack_is() {
+    let folder = Folder::new("env");
+    let missing = Done::of(command(&["env", "--state", &folder.path("")]).output().unwrap());
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("switchyard up"), "{}", missing.err);
+    let ready = json!({
+        "base_url": "http://127.0.0.1:7071/api/v1", "api_key": "sy-a", "admin_key": "sy-b",
+        "host_url": "http://127.0.0.1:7071", "queue_url": "", "batch_url": "http://127.0.0.1:9000",
+        "batch_account": "acct", "batch_key": "a2V5", "blob_url": "", "realtime_url": "", "telemetry_url": "",
+        "app_root": "", "pids": {},
+    });
+    folder.write("ready.json", &ready.to_string());
+    let told = Done::of(command(&["env", "--state", &folder.path("")]).output().unwrap());
+    assert_eq!(told.code, 0, "{}", told.err);
+    for line in ["export OPENAI_BASE_URL=http://127.0.0.1:7071/api/v1", "export AZURE_BATCH_ACCESS_KEY=a2V5"]
+    {
+        assert!(told.out.lines().any(|found| found == line), "{line} in {}", told.out);
+    }
+    assert!(!told.out.contains("sy-b"), "the operator's key is nobody else's");
 }
 
 /// What a command did.

@@ -19,7 +19,8 @@ pub struct BatchCreate {
     /// At most 16 pairs, names of at most 64 characters, values of at most 512.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
-    /// When output and errors go; not looked at, the operator's retention is what counts.
+    /// When output and errors go, counted from the end of the batch; where the operator's retention is
+    /// shorter, it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_expires_after: Option<ExpiresAfter>,
 }
@@ -122,6 +123,9 @@ pub struct BatchErrors {
     /// They.
     pub data: Vec<BatchError>,
 }
+
+/// What clients see before the id of a job that is a batch.
+pub const BATCH_PREFIX: &str = "batch_";
 
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]

@@ -40,26 +40,28 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
     let catalogue = app.catalogue().await?;
     let caller = auth::tenant(&catalogue, &request.headers, Permission::Submit)?;
     let tenant = &caller.tenant().id;
+    let key = controls::key(&request.headers)?;
+    let body = request.body(BODY_BYTES_MAX).await?;
+    let body_hash = key::hex_sha256(&[OPERATION.as_bytes(), b"\n", &body].concat());
+    let id = key.map(|key| JobId::of_key(tenant, OPERATION, &key));
+    // Before the wish is judged: what made a batch then makes the same one now, whatever has passed since.
+    if let Some(job) = made_before(app, &request, tenant, id.as_ref(), &body_hash).await? {
+        return answer_of(app, &job).await;
+    }
     let mut controls = controls::read(&request.headers, now)?;
     if controls.lane == LaneWish::Realtime {
         let message = "a batch runs in the deferred lane; drop the header";
         return Err(Failure::invalid("Switchyard-Lane", "contradictory_headers", message));
     }
-    let body = request.body(BODY_BYTES_MAX).await?;
     let wish = wish::read(&body, now)?;
     controls.deadline = controls.deadline.or(wish.deadline);
     controls.class = Some(caller.class(controls.class.or(wish.class))?);
-    let body_hash = key::hex_sha256(&[OPERATION.as_bytes(), b"\n", &body].concat());
-    let id = controls.key.as_ref().map(|key| JobId::of_key(tenant, OPERATION, key));
-    if let Some(job) = made_before(app, &request, tenant, id.as_ref(), &body_hash).await? {
-        return answer_of(app, &job).await;
-    }
     let input = input(app, tenant, &wish).await?;
     if let Some(failed) = shown::failed(&input) {
         return Ok(http::json(200, &as_asked(failed, &wish)));
     }
     let lines = lines(&input)?;
-    let model = model(&catalogue, lines, &wish)?;
+    let model = model(&catalogue, &app.knobs.knobs().model_version, lines, &wish)?;
     let wanted = policy::Request {
         lane: LaneWish::Deferred,
         answer: Answer::LaterWelcome,
@@ -105,12 +107,17 @@ fn lines(input: &FileMeta) -> Result<&Lines, Failure> {
     input.lines.as_ref().ok_or_else(|| Failure::invalid("input_file_id", "invalid_purpose", message))
 }
 
-fn model<'a>(catalogue: &'a Catalogue, lines: &Lines, wish: &Wish) -> Result<&'a Model, Failure> {
+fn model<'a>(
+    catalogue: &'a Catalogue,
+    version: &str,
+    lines: &Lines,
+    wish: &Wish,
+) -> Result<&'a Model, Failure> {
     if lines.url != wish.create.endpoint {
         let message = format!("`endpoint` differs from the file's `url`, which is `{}`", lines.url);
         return Err(Failure::invalid("endpoint", "mismatched_endpoint", message));
     }
-    let model = catalogue.model(&lines.model).ok_or_else(|| models::unknown(&lines.model))?;
+    let model = catalogue.asked(&lines.model, version).ok_or_else(|| models::unknown(&lines.model))?;
     if !model.spec.operations.contains(&catalogue::operation(wish.operation)) {
         let message =
             format!("`{}`, the model of the file, does not do {}", model.spec.id, wish.create.endpoint);
@@ -196,6 +203,7 @@ impl Made<'_> {
             kind: JobKind::OpenaiBatch {
                 file: self.input.file.clone(),
                 completion_window: self.wish.create.completion_window.clone(),
+                output_expires_s: self.wish.create.output_expires_after.as_ref().map(|after| after.seconds),
             },
             url: self.lines.url.clone(),
             model: (model.spec.id.clone(), model.spec.digest.clone()),

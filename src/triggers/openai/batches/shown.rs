@@ -12,7 +12,7 @@ use crate::act::progress::Progress;
 use crate::act::results::{self, Which};
 
 /// What clients see before a job's id.
-pub const BATCH: &str = "batch_";
+pub const BATCH: &str = wire::openai::BATCH_PREFIX;
 /// What clients see before the id of a job whose output they ask for.
 pub const OUTPUT: &str = "file-out-";
 /// The same for its errors.
@@ -21,7 +21,7 @@ pub const ERRORS: &str = "file-err-";
 /// The batch that this job is; none where it is a single request.
 pub fn batch(seen: &Progress) -> Option<Batch> {
     let job = &seen.job;
-    let Kind::OpenaiBatch { file, completion_window } = &job.kind else { return None };
+    let Kind::OpenaiBatch { file, completion_window, .. } = &job.kind else { return None };
     let status = status(seen);
     let ended_at =
         |wanted| (status == wanted).then_some(seen.end.as_ref()).flatten().map(|end| end.at_ms / 1_000);
@@ -132,20 +132,21 @@ pub fn failed(input: &FileMeta) -> Option<Batch> {
     })
 }
 
-/// One of an ended batch's files; none where it is empty.
-pub fn file(job: &Job, end: &End, which: Which) -> Option<FileObject> {
+/// One of an ended batch's files; none where it is empty or has expired.
+pub fn file(job: &Job, end: &End, which: Which, now_ms: u64) -> Option<FileObject> {
     let bytes = results::bytes(end, which);
     let (prefix, name) = match which {
         Which::Output => (OUTPUT, "output"),
         Which::Errors => (ERRORS, "errors"),
     };
-    let is_batch = matches!(job.kind, Kind::OpenaiBatch { .. });
-    (is_batch && bytes > 0).then(|| FileObject {
+    let expires_ms = job.output_expires_ms(end.at_ms);
+    let is_there = job.is_batch() && bytes > 0 && expires_ms.is_none_or(|expires| now_ms < expires);
+    is_there.then(|| FileObject {
         id: format!("{prefix}{}", job.job),
         object: Cow::Borrowed("file"),
         bytes,
         created_at: end.at_ms / 1_000,
-        expires_at: None,
+        expires_at: expires_ms.map(|ms| ms / 1_000),
         filename: format!("{BATCH}{}_{name}.jsonl", job.job),
         purpose: Cow::Borrowed("batch_output"),
         status: FileStatus::Processed,

@@ -5,39 +5,33 @@ use facts::VERSION;
 use facts::file::FileMeta;
 
 use super::index::{FILE_BYTES_MAX, Index, Indexed, Refused};
+use super::rules::{self, EXPIRES_AFTER_S};
 use super::store_failed;
-use crate::act::files::Incoming;
+use crate::act::files::{self, Incoming};
 use crate::app::App;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::http::Request;
 use crate::http::multipart::{Event, Head, Multipart};
 
 /// Longest value of a field that is no file.
 const FIELD_BYTES_MAX: usize = 256;
-/// Longest name of a file.
-const FILENAME_BYTES_MAX: usize = 255;
-/// How soon a file may go, in seconds, and how late (the vendor's own limits).
-const EXPIRES_AFTER_S: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
 
 /// Takes in a file of this tenant.
 ///
 /// # Errors
 /// 400 that names the field, 413, 429 while too many others upload.
 pub async fn take(app: &App, request: &mut Request, tenant: &str) -> Result<FileMeta, Failure> {
-    let Ok(_place) = app.uploads.try_acquire() else {
-        let message = "too many uploads are under way here; try again";
-        return Err(Failure::new(Kind::Overloaded, "too_many_uploads", message).retry_after(1_000));
-    };
+    let _place = rules::place(app)?;
     let announced = request.header("content-length").and_then(|text| text.parse::<u64>().ok());
     // Heads and fields are small beside it.
     if announced.is_some_and(|bytes| bytes > FILE_BYTES_MAX + 64 * 1024) {
-        return Err(refused(Refused::TooLarge));
+        return Err(rules::refused(Refused::TooLarge).of("file"));
     }
     let mut form = Form { app, tenant, fields: Fields::default(), file: None };
     match form.read(&mut Multipart::of(request)?).await {
         Ok(()) => form.commit().await,
         Err(failure) => {
-            form.abort().await;
+            abort(app, form.file).await;
             Err(failure)
         }
     }
@@ -84,55 +78,72 @@ impl Form<'_> {
             return Err(repeated("file"));
         }
         let filename = filename(head)?;
-        let incoming = Incoming::begin(&self.app.store, self.tenant).await;
+        let now_ms = self.app.now().0;
+        let incoming = Incoming::begin(&self.app.store, self.tenant, now_ms).await;
         let incoming = incoming.map_err(|error| store_failed(&error))?;
         let came = self.file.insert(Came { incoming, filename, indexed: None });
         let mut index = Index::default();
         while let Event::Data(piece) = body.next().await? {
-            index.push(&piece).map_err(refused)?;
+            index.push(&piece).map_err(in_file)?;
             came.incoming.write(piece).await.map_err(|error| store_failed(&error))?;
         }
-        came.indexed = Some(index.finish().map_err(refused)?);
+        came.indexed = Some(index.finish().map_err(in_file)?);
         Ok(())
     }
 
     async fn commit(self) -> Result<FileMeta, Failure> {
         let Form { app, tenant, fields, file } = self;
-        let now_ms = app.now().0;
         let expires_after_s = match fields.check() {
             Ok(expires_after_s) => expires_after_s,
             Err(failure) => {
-                abort(file).await;
+                abort(app, file).await;
                 return Err(failure);
             }
         };
         let Some(Came { incoming, filename, indexed: Some(indexed) }) = file else {
             return Err(missing("file"));
         };
-        let meta = FileMeta {
-            v: VERSION,
-            file: incoming.id().to_owned(),
-            tenant: tenant.to_owned(),
-            filename,
-            purpose: "batch".to_owned(),
-            bytes: indexed.bytes,
-            sha256: indexed.sha256,
-            created_ms: now_ms,
-            expires_ms: expires_after_s.map(|seconds| now_ms + seconds * 1_000),
-            lines: Some(indexed.lines),
-        };
-        incoming.commit(&app.store, &meta).await.map_err(|error| store_failed(&error))?;
+        let owned = Owned { tenant, file: incoming.id(), filename: &filename, expires_after_s };
+        let meta = meta(app, owned, indexed);
+        incoming.finish().await.map_err(|error| store_failed(&error))?;
+        files::commit(&app.store, &meta).await.map_err(|error| store_failed(&error))?;
         Ok(meta)
-    }
-
-    async fn abort(self) {
-        abort(self.file).await;
     }
 }
 
-async fn abort(file: Option<Came>) {
+async fn abort(app: &App, file: Option<Came>) {
     if let Some(came) = file {
-        came.incoming.abort().await;
+        came.incoming.abort(&app.store).await;
+    }
+}
+
+/// What is known of a content besides itself.
+pub struct Owned<'a> {
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// Its id.
+    pub file: &'a str,
+    /// As the client gave it.
+    pub filename: &'a str,
+    /// How long it lives; none: as the knob `retention-days` says.
+    pub expires_after_s: Option<u64>,
+}
+
+/// What commits a content that is there now.
+pub fn meta(app: &App, owned: Owned<'_>, indexed: Indexed) -> FileMeta {
+    let now_ms = app.now().0;
+    let usual_s = u64::from(app.knobs.knobs().retention_days) * 86_400;
+    FileMeta {
+        v: VERSION,
+        file: owned.file.to_owned(),
+        tenant: owned.tenant.to_owned(),
+        filename: owned.filename.to_owned(),
+        purpose: rules::PURPOSE.to_owned(),
+        bytes: indexed.bytes,
+        sha256: indexed.sha256,
+        created_ms: now_ms,
+        expires_ms: Some(now_ms + owned.expires_after_s.unwrap_or(usual_s) * 1_000),
+        lines: Some(indexed.lines),
     }
 }
 
@@ -153,12 +164,12 @@ impl Fields {
         }
         *field = Some(body.text(name, FIELD_BYTES_MAX).await?);
         // A file of the wrong purpose need not be sent to its end.
-        self.purpose.as_deref().map_or(Ok(()), purpose)
+        self.purpose.as_deref().map_or(Ok(()), rules::purpose)
     }
 
     /// Checks them; after how many seconds the file goes.
     fn check(&self) -> Result<Option<u64>, Failure> {
-        purpose(self.purpose.as_deref().ok_or_else(|| missing("purpose"))?)?;
+        rules::purpose(self.purpose.as_deref().ok_or_else(|| missing("purpose"))?)?;
         let (anchor, seconds) = match (self.anchor.as_deref(), self.seconds.as_deref()) {
             (None, None) => return Ok(None),
             (Some(anchor), Some(seconds)) => (anchor, seconds),
@@ -178,21 +189,11 @@ impl Fields {
     }
 }
 
-fn purpose(purpose: &str) -> Result<(), Failure> {
-    if purpose == "batch" {
-        return Ok(());
-    }
-    let message = format!("`purpose` is `{purpose}`; only `batch` is served here");
-    Err(Failure::invalid("purpose", "unsupported_purpose", message))
-}
-
 fn filename(head: Head) -> Result<String, Failure> {
     let message = "`file` has no file name; send it as a file";
     let name = head.filename.ok_or_else(|| Failure::invalid("file", "missing_filename", message))?;
-    let fits = (1..=FILENAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
-    let message =
-        format!("the file's name must have from 1 to {FILENAME_BYTES_MAX} bytes, without control characters");
-    if fits { Ok(name) } else { Err(Failure::invalid("file", "invalid_filename", message)) }
+    rules::filename("file", &name)?;
+    Ok(name)
 }
 
 fn missing(name: &'static str) -> Failure {
@@ -205,11 +206,6 @@ fn repeated(name: &str) -> Failure {
     Failure::invalid("body", "repeated_parameter", message).of(name.to_owned())
 }
 
-fn refused(refused: Refused) -> Failure {
-    let (kind, code) = match refused {
-        Refused::Empty => (Kind::Invalid, "empty_file"),
-        Refused::TooManyLines => (Kind::Invalid, "too_many_lines"),
-        Refused::TooLarge => (Kind::TooLarge, "file_too_large"),
-    };
-    Failure::new(kind, code, refused.to_string()).of("file")
+fn in_file(why: Refused) -> Failure {
+    rules::refused(why).of("file")
 }

@@ -92,10 +92,12 @@ pub(in crate::azure_batch) struct Job {
     /// When its own wall-clock time is over.
     pub(super) limit_ms: Option<u64>,
     pub(in crate::azure_batch) tasks: BTreeMap<Key, Task>,
-    /// The active tasks in the order in which they were added.
-    pub(super) ready: BTreeMap<u64, Key>,
+    /// The active tasks.
+    pub(super) ready: Ready,
     /// Tasks that are not completed.
     pub(super) open: usize,
+    /// Tasks that are completed without a failure.
+    pub(super) succeeded: usize,
     /// The number of the next task.
     pub(super) next_task: u64,
 }
@@ -106,6 +108,50 @@ impl Job {
         self.previous = Some(self.state);
         self.state = state;
         self.since_ms = now_ms;
+    }
+}
+
+/// Active tasks in the order in which they were added.
+#[derive(Default)]
+pub(super) struct Ready {
+    tasks: BTreeMap<u64, (Key, u32)>,
+    instances: u64,
+}
+
+impl Ready {
+    /// A task by its number and key, with the instances that it will be.
+    pub(super) fn insert(&mut self, number: u64, key: Key, instances: u32) {
+        self.remove(number);
+        self.tasks.insert(number, (key, instances));
+        self.instances += u64::from(instances);
+    }
+
+    pub(super) fn remove(&mut self, number: u64) {
+        if let Some((_, instances)) = self.tasks.remove(&number) {
+            self.instances -= u64::from(instances);
+        }
+    }
+
+    pub(super) fn first(&self) -> Option<&Key> {
+        self.tasks.first_key_value().map(|(_, (key, _))| key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The instances of all of them.
+    pub(super) fn instances(&self) -> u64 {
+        self.instances
+    }
+
+    #[cfg(test)]
+    pub(super) fn numbers(&self) -> std::collections::BTreeSet<u64> {
+        self.tasks.keys().copied().collect()
     }
 }
 

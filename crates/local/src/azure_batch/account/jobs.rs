@@ -45,6 +45,7 @@ impl Account {
             tasks: Default::default(),
             ready: Default::default(),
             open: 0,
+            succeeded: 0,
             next_task: 0,
         };
         self.jobs.insert(key.clone(), job);
@@ -196,8 +197,10 @@ impl Account {
         let found = self.jobs.get_mut(job).expect("the caller has it");
         let removed = found.tasks.remove(task).expect("the caller has it");
         if removed.state != task::State::Completed {
-            found.ready.remove(&removed.number);
+            found.ready.remove(removed.number);
             found.open -= 1;
+        } else if removed.succeeded() {
+            found.succeeded -= 1;
         }
         self.tasks -= 1;
         if let Some(place) = removed.place {

@@ -2,27 +2,34 @@
 //!
 //! Pure: no clock, no I/O. Calls and ends of processes come in with the time, [`Effect`]s go out.
 //! - `pool`, `job`, `task`: the objects and how their bodies are read
-//! - `pools`: targets, machines that arrive, boot, leave, are evicted and come back
+//! - `pools`, `nodes`: targets; machines that arrive, boot, leave, are evicted and come back
+//! - `autoscale`, `samples`: formulas, when they are evaluated, and what they may look at
 //! - `jobs`, `tasks`: their lives
 //! - `placement`: which task runs where and when
+//! - `trouble`: shortages, bad boots and storms on request
 //!
 //! Invariants (checked by a property): a node never runs more than its slots; a task runs at most
 //! once at a time; `ready` holds exactly the active tasks; `open` counts those not completed.
 
+pub(super) mod autoscale;
 pub(super) mod job;
 mod jobs;
+mod nodes;
 mod placement;
 pub(super) mod pool;
 mod pools;
+mod samples;
 pub(super) mod task;
 mod tasks;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use job::Job;
-use pool::{Kind, Pool};
+use pool::Pool;
 use task::Failure;
+pub use trouble::{BootEnd, Boots, Capacity, Quota, Storm};
 
 /// Pools of one account (the service's default quota is up to 100).
 const POOLS_MAX: usize = 100;
@@ -77,31 +84,14 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn of(arrival: Duration, boot: Duration, restore: Duration) -> Pace {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
         // A restore that takes no time would be tried for ever at one instant.
         Pace { arrival_ms: ms(arrival), boot_ms: ms(boot), restore_ms: ms(restore).max(1) }
     }
 }
 
-/// How many machines of each kind the region has for the account; all pools share them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// Machines that stay.
-    pub dedicated: usize,
-    /// Machines that may be evicted.
-    pub spot: usize,
-}
-
-impl Capacity {
-    /// As many as anybody asks for.
-    pub const UNLIMITED: Capacity = Capacity { dedicated: usize::MAX, spot: usize::MAX };
-
-    fn of(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Dedicated => self.dedicated,
-            Kind::Spot => self.spot,
-        }
-    }
+/// Milliseconds of a duration. What is too long for them is for ever, and may still be added to a time.
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }
 
 /// Why a node cannot be evicted.
@@ -140,6 +130,8 @@ pub(super) struct Start {
     pub(super) dedicated: bool,
     pub(super) job: String,
     pub(super) task: String,
+    /// The nodes of a multi-instance task, this one first; otherwise this one alone.
+    pub(super) nodes: Vec<String>,
     pub(super) command_line: String,
     pub(super) image: Option<String>,
     /// The job's settings, then the task's, which win.
@@ -162,6 +154,12 @@ enum Timer {
     Node(Key, String),
     TaskLimit(RunId),
     JobLimit(Key),
+    /// A pool's formula is evaluated.
+    Autoscale(Key),
+    /// The next wave of a storm over a pool.
+    Storm(Key),
+    /// Every pool is measured.
+    Sample,
 }
 
 /// Where a process runs and for which task.
@@ -169,7 +167,8 @@ struct Run {
     job: Key,
     task: Key,
     pool: Key,
-    node: String,
+    /// Where it takes slots. The first one has the process; others only a multi-instance task has.
+    nodes: Vec<String>,
     limit_ms: Option<u64>,
 }
 
@@ -182,6 +181,10 @@ pub(super) struct Account {
     effects: Vec<Effect>,
     pace: Pace,
     capacity: Capacity,
+    quota: Quota,
+    boots: Boots,
+    /// Whether the next sample is under way.
+    sampling: bool,
     /// Tasks of all jobs.
     tasks: usize,
     revision: u64,
@@ -200,6 +203,9 @@ impl Account {
             effects: Vec::new(),
             pace,
             capacity,
+            quota: Quota::UNLIMITED,
+            boots: Boots::default(),
+            sampling: false,
             tasks: 0,
             revision: 0,
             next_run: 0,
@@ -215,6 +221,13 @@ impl Account {
         {
             let (due_ms, timer) = self.timers.pop_first().expect("there is a first one");
             match timer {
+                Timer::Sample => {
+                    self.sample(due_ms);
+                    // Nothing has changed.
+                    continue;
+                }
+                Timer::Autoscale(pool) => self.autoscale_due(&pool, due_ms),
+                Timer::Storm(pool) => drop(self.wave(&pool, due_ms)),
                 Timer::Arrival(pool) => self.arrive(&pool, due_ms),
                 Timer::Node(pool, node) => self.node_due(&pool, &node, due_ms),
                 Timer::TaskLimit(run) => self.out_of_time(run, due_ms),

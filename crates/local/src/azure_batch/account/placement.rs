@@ -9,8 +9,11 @@ use super::{Account, Effect, End, Key, Run, RunId, Start, Timer, job};
 impl Account {
     /// A process has ended by itself, or could not be started. Ends of killed ones mean nothing.
     pub(in crate::azure_batch) fn ended(&mut self, run: RunId, end: End, now_ms: u64) {
-        let Some(Run { job, task, pool, node, .. }) = self.forget(run) else { return };
-        if let Some(node) = self.pools.get_mut(&pool).and_then(|pool| pool.nodes.get_mut(&node)) {
+        let Some(Run { job, task, pool, nodes, .. }) = self.forget(run) else { return };
+        for node in &nodes {
+            let Some(node) = self.pools.get_mut(&pool).and_then(|pool| pool.nodes.get_mut(node)) else {
+                continue;
+            };
             node.tasks_run += 1;
             node.tasks_succeeded += u64::from(end == End::Exited(0));
         }
@@ -50,8 +53,10 @@ impl Account {
     fn forget(&mut self, id: RunId) -> Option<Run> {
         let run = self.runs.remove(&id)?;
         self.disarm(run.limit_ms, Timer::TaskLimit(id));
-        if let Some(node) = self.pools.get_mut(&run.pool).and_then(|pool| pool.nodes.get_mut(&run.node)) {
-            node.runs.remove(&id);
+        for node in &run.nodes {
+            if let Some(node) = self.pools.get_mut(&run.pool).and_then(|pool| pool.nodes.get_mut(node)) {
+                node.runs.remove(&id);
+            }
         }
         self.task_mut(&run.job, &run.task).run = None;
         Some(run)
@@ -73,40 +78,45 @@ impl Account {
 
     fn place_first(&mut self, key: &Key, now_ms: u64) -> Option<()> {
         let job = &self.jobs[key];
-        let (_, task) = job.ready.first_key_value()?;
+        let task = job.ready.first()?;
         let pool = self.pools.get(&job.spec.pool)?;
-        let node = pool.room_for(job.tasks[task].spec.slots)?;
-        let (task, pool, node) = (task.clone(), job.spec.pool.clone(), node.clone());
-        self.start(key, &task, (pool, node), now_ms);
+        let spec = &job.tasks[task].spec;
+        let nodes = pool.room_for(spec.slots, usize::try_from(spec.instances).ok()?)?;
+        let (task, pool) = (task.clone(), job.spec.pool.clone());
+        self.start(key, &task, (pool, nodes), now_ms);
         Some(())
     }
 
-    fn start(&mut self, job_key: &Key, task_key: &Key, (pool_key, node): (Key, String), now_ms: u64) {
+    fn start(&mut self, job_key: &Key, task_key: &Key, (pool_key, nodes): (Key, Vec<String>), now_ms: u64) {
         self.next_run += 1;
         let id = RunId(self.next_run);
         let pool = self.pools.get_mut(&pool_key).expect("the caller found room there");
         let pool_id = pool.spec.id.clone();
         let job = self.jobs.get_mut(job_key).expect("the caller has it");
         let task = job.tasks.get_mut(task_key).expect("ready tasks are there");
-        job.ready.remove(&task.number);
+        job.ready.remove(task.number);
         task.enter(State::Running, now_ms);
         task.started_ms = Some(now_ms);
         task.run = Some(id);
+        let node = nodes.first().expect("a task has at least one instance").clone();
         task.place = Some(Place { pool: pool_id.clone(), node: node.clone() });
-        let place = pool.nodes.get_mut(&node).expect("the caller found room there");
-        place.runs.insert(id, task.spec.slots);
+        for node in &nodes {
+            let place = pool.nodes.get_mut(node).expect("the caller found room there");
+            place.runs.insert(id, task.spec.slots);
+        }
         let start = Start {
             run: id,
             pool: pool_id,
-            node: node.clone(),
-            dedicated: place.kind == Kind::Dedicated,
+            dedicated: pool.nodes[&node].kind == Kind::Dedicated,
+            node,
+            nodes: nodes.clone(),
             job: job.spec.id.clone(),
             task: task.spec.id.clone(),
             command_line: task.spec.command_line.clone(),
             image: task.spec.image.clone(),
             environment: [job.spec.environment.as_slice(), task.spec.environment.as_slice()].concat(),
         };
-        let run = Run { job: job_key.clone(), task: task_key.clone(), pool: pool_key, node, limit_ms: None };
+        let run = Run { job: job_key.clone(), task: task_key.clone(), pool: pool_key, nodes, limit_ms: None };
         self.runs.insert(id, run);
         self.limit_run(id);
         self.effects.push(Effect::Start(Box::new(start)));

@@ -1,5 +1,6 @@
 //! A task, and how it was asked to be.
 
+use super::pool::NODES_MAX;
 use super::{RunId, Stamp};
 use crate::azure_batch::body::{self, Object, Properties, Property};
 use crate::azure_batch::fault::{Code, Fault};
@@ -19,7 +20,7 @@ const PROPERTIES: Properties = &[
     ("requiredSlots", Property::Taken),
     // Everything runs as the user who runs the stand-in.
     ("userIdentity", Property::Taken),
-    ("multiInstanceSettings", Property::Refused),
+    ("multiInstanceSettings", Property::Taken),
     ("dependsOn", Property::Refused),
     ("applicationPackageReferences", Property::Refused),
     ("authenticationTokenSettings", Property::Refused),
@@ -32,6 +33,12 @@ const CONSTRAINTS: Properties = &[
     ("maxTaskRetryCount", Property::Taken),
 ];
 
+const INSTANCES: Properties = &[
+    ("numberOfInstances", Property::Taken),
+    ("coordinationCommandLine", Property::Taken),
+    ("commonResourceFiles", Property::Refused),
+];
+
 /// How a task was asked to be.
 #[derive(Clone, Debug)]
 pub(in crate::azure_batch) struct Spec {
@@ -42,6 +49,8 @@ pub(in crate::azure_batch) struct Spec {
     pub(super) image: Option<String>,
     pub(super) environment: Vec<(String, String)>,
     pub(in crate::azure_batch) slots: u32,
+    /// Nodes that it runs on at the same time.
+    pub(super) instances: u32,
     pub(super) wall_limit_ms: Option<u64>,
     /// None leaves it to the job; -1 is for ever.
     pub(super) retries: Option<i64>,
@@ -89,12 +98,26 @@ impl Spec {
             image,
             environment: body::settings(&given, "environmentSettings")?,
             slots: u32::try_from(slots).expect("the range is checked"),
+            instances: instances(&given)?,
             wall_limit_ms: body::duration_ms(&constraints, "maxWallClockTime")?,
             retries: body::number(&constraints, "maxTaskRetryCount", -1..=i64::from(i32::MAX))?,
             id,
             given,
         })
     }
+}
+
+/// On how many nodes a task runs. Its command runs on the first of them, the others are held for
+/// what it starts there: a command that coordinates them would have to run on each.
+fn instances(given: &Object) -> Result<u32, Fault> {
+    let settings = body::inner(given, "multiInstanceSettings")?;
+    body::check(&settings, INSTANCES)?;
+    if !body::text(&settings, "coordinationCommandLine")?.unwrap_or_default().trim().is_empty() {
+        let reason = "the Azure Batch stand-in does not carry it out; leave it empty";
+        return Err(Fault::property(Code::UnsupportedProperty, "coordinationCommandLine", reason));
+    }
+    let instances = body::number(&settings, "numberOfInstances", 1..=NODES_MAX)?.unwrap_or(1);
+    Ok(u32::try_from(instances).expect("the range is checked"))
 }
 
 /// A task's state. `preparing` takes no time here: there is nothing to download.

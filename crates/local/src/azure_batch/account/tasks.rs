@@ -32,7 +32,7 @@ impl Account {
         let stamp = self.stamp(now_ms);
         let job = self.jobs.get_mut(&Key::of(job)).expect("it was just found");
         let key = Key::of(&spec.id);
-        job.ready.insert(job.next_task, key.clone());
+        job.ready.insert(job.next_task, key.clone(), spec.instances);
         job.tasks.insert(key, Task::new(spec, job.next_task, stamp));
         job.next_task += 1;
         job.open += 1;
@@ -145,10 +145,11 @@ impl Account {
         found.enter(State::Completed, now_ms);
         found.outcome = Some(outcome);
         found.ended_ms = Some(now_ms);
-        let number = found.number;
+        let (number, succeeded) = (found.number, found.succeeded());
         let found = self.jobs.get_mut(job).expect("the caller has it");
-        found.ready.remove(&number);
+        found.ready.remove(number);
         found.open -= 1;
+        found.succeeded += usize::from(succeeded);
         self.disabled(job, now_ms);
         self.end_if_all_complete(job, now_ms);
     }
@@ -157,8 +158,8 @@ impl Account {
         let found = self.task_mut(job, task);
         found.enter(State::Active, now_ms);
         (found.outcome, found.place) = (None, None);
-        let number = found.number;
-        self.jobs.get_mut(job).expect("the caller has it").ready.insert(number, task.clone());
+        let (number, instances) = (found.number, found.spec.instances);
+        self.jobs.get_mut(job).expect("the caller has it").ready.insert(number, task.clone(), instances);
     }
 
     pub(super) fn task_mut(&mut self, job: &Key, task: &Key) -> &mut Task {

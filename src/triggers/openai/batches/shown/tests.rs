@@ -19,7 +19,11 @@ fn job() -> Job {
         job: JobId::of_key("dev", "batch", "k"),
         tenant: "dev".to_owned(),
         by: String::new(),
-        kind: Kind::OpenaiBatch { file: "in".to_owned(), completion_window: "24h".to_owned() },
+        kind: Kind::OpenaiBatch {
+            file: "in".to_owned(),
+            completion_window: "24h".to_owned(),
+            output_expires_s: None,
+        },
         url: "/v1/embeddings".to_owned(),
         model: "m".to_owned(),
         digest: None,
@@ -39,7 +43,7 @@ fn job() -> Job {
 }
 
 fn stop(why: StopWhy) -> Stop {
-    Stop { v: VERSION, why, reason: "no pool".to_owned(), at_ms: (T + 50) * 1_000 }
+    Stop { v: VERSION, why, code: None, reason: "no pool".to_owned(), at_ms: (T + 50) * 1_000 }
 }
 
 fn end(status: Status, completed: u64, failed: u64) -> End {
@@ -55,6 +59,7 @@ fn end(status: Status, completed: u64, failed: u64) -> End {
         cost_micro_usd: 0,
         compute_ms: 0,
         retries: 0,
+        labels: BTreeMap::new(),
     }
 }
 
@@ -247,10 +252,17 @@ fn what_the_client_gave_comes_back() {
 #[test]
 fn files_of_an_ended_batch_are_those_that_hold_something() {
     let (job, end) = (job(), end(Status::Completed, 8, 0));
-    let output = file(&job, &end, Which::Output).unwrap();
+    let (mut job, ended) = (job, end.at_ms);
+    let output = file(&job, &end, Which::Output, ended).unwrap();
+    assert_eq!(output.expires_at, None);
     assert_eq!((output.bytes, output.purpose.as_ref()), (80, "batch_output"));
     assert_eq!(output.filename, format!("batch_{}_output.jsonl", job.job));
-    assert!(file(&job, &end, Which::Errors).is_none());
+    assert!(file(&job, &end, Which::Errors, ended).is_none());
+    let Kind::OpenaiBatch { output_expires_s, .. } = &mut job.kind else { unreachable!("it is a batch") };
+    *output_expires_s = Some(3_600);
+    let shown = |after_ms| file(&job, &end, Which::Output, ended + after_ms);
+    assert_eq!(shown(3_599_999).unwrap().expires_at, Some(T + 61 + 3_600));
+    assert!(shown(3_600_000).is_none(), "it has expired");
 }
 
 #[test]

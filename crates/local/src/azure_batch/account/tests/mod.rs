@@ -1,15 +1,18 @@
 //! The account in virtual time: growth, placement, retries, limits, evictions; in `random`, a
-//! property over random calls.
+//! property over random calls; in `autoscale` and `trouble`, formulas and what goes wrong on request.
 
+mod autoscale;
 mod random;
+mod trouble;
 
 use serde_json::{Value, json};
 
-use super::pool::{Allocation, NodeState, Resize, ResizeError};
+use super::pool::{Allocation, Kind, NodeState, Resize, ResizeError};
 use super::task::State;
 use super::*;
 use crate::azure_batch::body::Object;
 use crate::azure_batch::fault::{Code, Fault};
+use crate::azure_batch::version::Version;
 
 const PACE: Pace = Pace { arrival_ms: 30_000, boot_ms: 120_000, restore_ms: 300_000 };
 /// When the first machines have booted.
@@ -21,6 +24,8 @@ struct World {
     account: Account,
     now_ms: u64,
     live: BTreeMap<RunId, Start>,
+    /// The tasks whose processes were killed, and when that was seen.
+    killed: Vec<(u64, String)>,
 }
 
 fn object(value: Value) -> Object {
@@ -29,7 +34,12 @@ fn object(value: Value) -> Object {
 
 impl World {
     fn new() -> World {
-        World { account: Account::new(PACE, Capacity::UNLIMITED), now_ms: 0, live: BTreeMap::new() }
+        World {
+            account: Account::new(PACE, Capacity::UNLIMITED),
+            now_ms: 0,
+            live: BTreeMap::new(),
+            killed: Vec::new(),
+        }
     }
 
     /// A world with a booted pool `p` and a job `j`.
@@ -45,7 +55,7 @@ impl World {
         let mut pool = object(json!({"id": "p", "vmSize": "Standard_NC4as_T4_v3",
             "virtualMachineConfiguration": {"imageReference": {}, "nodeAgentSKUId": "batch.node.ubuntu 24.04"}}));
         pool.extend(object(with));
-        self.account.add_pool(pool, self.now_ms).expect("the test's pool is fine");
+        self.account.add_pool(pool, Version::V2025_06_01, self.now_ms).expect("the test's pool is fine");
     }
 
     fn job(&mut self, id: &str, with: Value) {
@@ -72,7 +82,8 @@ impl World {
             match effect {
                 Effect::Start(start) => assert!(self.live.insert(start.run, *start).is_none()),
                 Effect::Kill(run) => {
-                    assert!(self.live.remove(&run).is_some(), "killed twice or never started")
+                    let killed = self.live.remove(&run).expect("killed twice or never started");
+                    self.killed.push((self.now_ms, killed.task));
                 }
                 Effect::RemoveNode { node, .. } => {
                     assert!(
@@ -106,9 +117,13 @@ impl World {
     }
 
     fn resize(&mut self, with: Value) -> Result<(), Fault> {
-        self.account.resize("p", Resize::read(&object(with))?, self.now_ms)?;
+        self.account.resize("p", Resize::read(&object(with), Version::V2025_06_01)?, self.now_ms)?;
         self.see();
         Ok(())
+    }
+
+    fn found_pool(&self) -> &Pool {
+        self.account.pool("p").expect("the pool is there")
     }
 
     fn evict_first(&mut self) {
@@ -171,6 +186,47 @@ fn priority_comes_before_age_and_slots_are_kept() {
     assert_eq!(world.running(), ["new", "old"]);
     world.exit("new", 0);
     assert_eq!(world.running(), ["old", "wide"]);
+}
+
+#[test]
+fn a_multi_instance_task_has_all_its_nodes_or_none() {
+    let mut world = World::with_pool(2, 1);
+    world.task("j", "one", json!({}));
+    world.task("j", "two", json!({"multiInstanceSettings": {"numberOfInstances": 2}}));
+    world.task("j", "behind", json!({}));
+    assert_eq!(world.running(), ["one"], "one free node is not enough, and the task behind it waits");
+    assert_eq!(world.account.job("j").unwrap().ready.instances(), 3);
+    world.exit("one", 0);
+    assert_eq!(world.running(), ["two"]);
+    let nodes = &world.live.values().next().unwrap().nodes;
+    assert_eq!(nodes.iter().collect::<Vec<_>>(), world.found_pool().nodes.keys().collect::<Vec<_>>());
+    // Whichever of its nodes goes, all of it is queued again.
+    let second = nodes[1].clone();
+    world.account.evict("p", &second, world.now_ms).unwrap();
+    world.see();
+    assert_eq!((world.running().len(), world.found("two").requeues), (0, 1));
+    world.wait(HOUR_MS);
+    world.exit("two", 0);
+    assert_eq!(world.running(), ["behind"]);
+}
+
+#[test]
+fn nodes_are_removed_by_name_and_the_target_with_them() {
+    let mut world = World::with_pool(3, 1);
+    world.task("j", "a", json!({}));
+    let busy = world.live.values().next().unwrap().node.clone();
+    let remove = |world: &mut World, node: &str| {
+        let body = object(json!({"nodeList": [node], "nodeDeallocationOption": "taskcompletion"}));
+        let removal = pool::Removal::read(&body, Version::V2025_06_01).unwrap();
+        world.account.remove_nodes("p", removal, world.now_ms)
+    };
+    assert_eq!(code(remove(&mut world, "other")), Code::NodeNotFound);
+    remove(&mut world, &busy).unwrap();
+    assert_eq!((world.found_pool().target.spot, world.found_pool().nodes.len()), (2, 3), "it drains");
+    assert_eq!(code(remove(&mut world, &busy)), Code::PoolBeingResized);
+    world.exit("a", 0);
+    assert_eq!((world.found_pool().nodes.len(), world.found_pool().allocation), (2, Allocation::Steady));
+    assert!(!world.found_pool().nodes.contains_key(&busy));
 }
 
 #[test]
@@ -255,7 +311,8 @@ fn a_machine_comes_back_only_while_there_is_capacity_and_not_after_two_days() {
     world.wait(10 * PACE.restore_ms);
     assert_eq!(world.node_states(), [NodeState::Preempted]);
     world.wait(RESTORE_LIMIT_MS);
-    assert_eq!(world.account.due_ms(), None, "nobody tries any more");
+    let tries = world.account.timers.iter().filter(|(_, timer)| matches!(timer, Timer::Node(..)));
+    assert_eq!(tries.count(), 0, "nobody tries any more");
     let node = world.account.pool("p").unwrap().nodes.keys().next().unwrap().clone();
     assert_eq!(world.account.evict("p", &node, world.now_ms), Err(NodeRefusal::Preempted));
     assert_eq!(world.account.evict("p", "other", world.now_ms), Err(NodeRefusal::NoSuchNode));
@@ -378,7 +435,11 @@ fn what_is_not_carried_out_is_refused_by_name() {
     let cases = [
         (json!({"resourceFiles": [{}]}), Code::UnsupportedProperty, "resourceFiles"),
         (json!({"outputFiles": [{}]}), Code::UnsupportedProperty, "outputFiles"),
-        (json!({"multiInstanceSettings": {}}), Code::UnsupportedProperty, "multiInstanceSettings"),
+        (
+            json!({"multiInstanceSettings": {"coordinationCommandLine": "start"}}),
+            Code::UnsupportedProperty,
+            "coordinationCommandLine",
+        ),
         (json!({"dependsOn": {"taskIds": ["a"]}}), Code::TaskDependenciesNotSpecifiedOnJob, ""),
         (json!({"comandLine": "work"}), Code::InvalidRequestBody, "comandLine"),
         (json!({"containerSettings": {"imageName": "i"}}), Code::InvalidPropertyValue, "containerSettings"),
@@ -393,7 +454,4 @@ fn what_is_not_carried_out_is_refused_by_name() {
     for (with, code, name) in cases {
         assert_eq!(refused(with.clone()), (code, name.to_owned()), "{with}");
     }
-    let scaled = object(json!({"id": "q", "vmSize": "s", "enableAutoScale": true,
-        "virtualMachineConfiguration": {"imageReference": {}, "nodeAgentSKUId": "a"}}));
-    assert_eq!(code(world.account.add_pool(scaled, 0)), Code::UnsupportedProperty);
 }
