@@ -104,6 +104,12 @@ impl App {
         })
     }
 
+    /// The name of this run of the process: the platform gives an instance its name again after a restart,
+    /// and what the earlier run wrote must stay until it is merged.
+    pub fn process(&self) -> String {
+        format!("{}-{}", self.instance, self.started.0)
+    }
+
     /// Whether the Functions host started this process: only then are there envelopes and alerts.
     pub fn under_host(&self) -> bool {
         matches!(self.serve, Serve::UnderHost(_))

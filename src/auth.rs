@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use policy::dispatch::Class;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest, Sha256};
 use wire::catalogue::Permission;
@@ -24,6 +25,28 @@ impl Caller {
     /// The tenant.
     pub fn tenant(&self) -> &Tenant {
         &self.catalogue.tenants[self.at]
+    }
+
+    /// The class of its work: the one that it asks for, else the usual, else what comes next.
+    ///
+    /// # Errors
+    /// 403 for a class that the catalogue does not give it.
+    pub fn class(&self, asked: Option<Class>) -> Result<Class, Failure> {
+        let may = &self.tenant().classes;
+        match asked {
+            Some(asked) if may.contains(&asked) => Ok(asked),
+            Some(asked) => {
+                let names: Vec<&str> = may.iter().map(|class| class.as_str()).collect();
+                let message = format!(
+                    "this tenant may not use the class `{}`; it may use {}",
+                    asked.as_str(),
+                    names.join(", ")
+                );
+                Err(Failure::new(Kind::Forbidden, "class_not_allowed", message).of("Switchyard-Class"))
+            }
+            None if may.contains(&Class::Standard) => Ok(Class::Standard),
+            None => Ok(may.last().copied().unwrap_or_default()),
+        }
     }
 }
 
@@ -47,13 +70,14 @@ pub fn tenant(
     }
 }
 
-/// Checks that the request carries an operator's key.
+/// Checks that the request carries an operator's key, or one of a tenant that may operate.
 ///
 /// # Errors
 /// 401 without a known key, 403 when it is a tenant's.
 pub fn admin(catalogue: &Catalogue, headers: &HeaderMap) -> Result<(), Failure> {
     match holder(catalogue, headers)? {
         Holder::Admin => Ok(()),
+        Holder::Tenant(_, permissions) if permissions.contains(&Permission::Admin) => Ok(()),
         Holder::Tenant(..) => Err(forbidden("this needs an operator's key")),
     }
 }
@@ -67,6 +91,7 @@ fn verb(permission: Permission) -> &'static str {
         Permission::Submit => "submit work",
         Permission::Read => "read",
         Permission::Cancel => "cancel",
+        Permission::Admin => "operate",
     }
 }
 

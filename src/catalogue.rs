@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use policy::admit::Limits;
+use policy::dispatch::Class;
 use policy::snapshot::{self, Spread};
 use policy::units::{MicroUsd, Millis};
 use reqwest::header::{HeaderName, HeaderValue};
@@ -19,6 +20,9 @@ pub use webhook::Webhook;
 
 use crate::knobs::micro_usd;
 use crate::settings::{Lookup, is_loopback};
+
+/// Largest weight of a tenant; the others' wait grows with it.
+const WEIGHT_MAX: u32 = 1_000;
 
 /// A checked catalogue.
 #[derive(Debug)]
@@ -92,6 +96,10 @@ pub struct Tenant {
     pub id: String,
     /// What it may use.
     pub limits: Limits,
+    /// Its share when work competes.
+    pub weight: u32,
+    /// Classes that its jobs may have, the most pressing first.
+    pub classes: Vec<Class>,
     /// Who is told when its batches end.
     pub webhooks: Vec<Webhook>,
 }
@@ -394,10 +402,32 @@ fn tenant(spec: &file::Tenant, context: &Context) -> Result<Tenant, String> {
     if !facts::id::is_name(&spec.id) {
         return Err(format!("tenant `{}`: id must be 1 to 64 of letters, digits, - and _", spec.id));
     }
-    let (requests_per_minute, tokens_per_minute) =
-        (spec.limits.requests_per_minute, spec.limits.tokens_per_minute);
-    let limits = Limits { requests_per_minute, tokens_per_minute, usd_per_day };
-    Ok(Tenant { id: spec.id.clone(), limits, webhooks: webhook::webhooks(spec, context)? })
+    if !(1..=WEIGHT_MAX).contains(&spec.weight) {
+        return Err(format!("tenant `{}`: weight must be from 1 to {WEIGHT_MAX}", spec.id));
+    }
+    if spec.classes.is_empty() {
+        return Err(format!("tenant `{}`: classes names none; leave it out for all", spec.id));
+    }
+    let given = spec.limits;
+    let limits = Limits {
+        requests_per_minute: given.requests_per_minute,
+        tokens_per_minute: given.tokens_per_minute,
+        queued_items: given.queued_items,
+        usd_per_day,
+    };
+    let mut classes: Vec<Class> = spec.classes.iter().map(class).collect();
+    classes.sort();
+    classes.dedup();
+    let webhooks = webhook::webhooks(spec, context)?;
+    Ok(Tenant { id: spec.id.clone(), limits, weight: spec.weight, classes, webhooks })
+}
+
+fn class(given: &file::Class) -> Class {
+    match given {
+        file::Class::Interactive => Class::Interactive,
+        file::Class::Standard => Class::Standard,
+        file::Class::Bulk => Class::Bulk,
+    }
 }
 
 fn spread(given: file::Spread) -> Spread {

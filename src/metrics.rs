@@ -4,17 +4,21 @@
 
 mod backend;
 mod publish;
+mod tenants;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock};
 
-use policy::admit::{self, Ask, Limited, Limits};
+use facts::view::TenantState;
+use policy::admit::{Ask, Limited, Limits};
 use policy::reason::Code;
 use policy::units::{MicroUsd, UnixMs};
 
 pub use backend::{Backend, Observed, UnderWay};
 pub use publish::pools as publish_pools;
+use tenants::Tenants;
+pub use tenants::{Elsewhere, Left};
 
 use crate::catalogue::Catalogue;
 
@@ -22,7 +26,7 @@ use crate::catalogue::Catalogue;
 #[derive(Debug)]
 pub struct Metrics {
     backends: RwLock<HashMap<String, Arc<Backend>>>,
-    usage: Mutex<HashMap<String, admit::Usage>>,
+    tenants: Tenants,
     by_status: [AtomicU64; 6],
     by_reason: Vec<AtomicU64>,
     retries: AtomicU64,
@@ -57,7 +61,7 @@ impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
             backends: RwLock::default(),
-            usage: Mutex::default(),
+            tenants: Tenants::default(),
             by_status: Default::default(),
             by_reason: Code::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             retries: AtomicU64::new(0),
@@ -82,23 +86,31 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Limited`] when a limit is reached.
-    pub fn let_in(&self, tenant: &str, limits: &Limits, ask: &Ask, now: UnixMs) -> Result<(), Limited> {
-        let mut usage = self.usage.lock().expect("no holder of this lock panics");
-        if let Some(used) = usage.get_mut(tenant) {
-            *used = admit::admit(limits, used, ask, now)?;
-        } else {
-            let used = admit::admit(limits, &admit::Usage::default(), ask, now)?;
-            usage.insert(tenant.to_owned(), used);
-        }
-        Ok(())
+    pub fn let_in(
+        &self,
+        (tenant, limits): (&str, &Limits),
+        view: Option<Elsewhere>,
+        ask: &Ask,
+        now: UnixMs,
+    ) -> Result<(), Limited> {
+        self.tenants.let_in(tenant, limits, view, ask, now)
+    }
+
+    /// What is left of a tenant's limits.
+    pub fn left(&self, (tenant, limits): (&str, &Limits), view: Option<Elsewhere>, now: UnixMs) -> Left {
+        self.tenants.left(tenant, limits, view, now)
+    }
+
+    /// What this process let in of each tenant, for the others.
+    pub fn tenant_states(&self, now: UnixMs) -> BTreeMap<String, TenantState> {
+        self.tenants.states(now)
     }
 
     /// Forgets backends and tenants that the catalogue no longer names: the maps stay bounded by it.
     pub fn keep_only(&self, catalogue: &Catalogue) {
         let mut backends = self.backends.write().expect("no holder of this lock panics");
         backends.retain(|name, _| catalogue.backend(name).is_some());
-        let mut usage = self.usage.lock().expect("no holder of this lock panics");
-        usage.retain(|name, _| catalogue.tenants.iter().any(|tenant| tenant.id == *name));
+        self.tenants.keep_only(|name| catalogue.tenant(name).is_some());
     }
 
     /// Counts an answer.

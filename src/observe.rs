@@ -11,7 +11,7 @@ use policy::snapshot::{self, Sight, Snapshot};
 use policy::units::{MicroUsd, Millis, UnixMs};
 
 use crate::catalogue::{Backend, Catalogue, Model, Pool};
-use crate::metrics::{Metrics, Observed};
+use crate::metrics::{Elsewhere, Metrics, Observed};
 use facts::view::View;
 use facts::{Store, StoreError, key};
 
@@ -46,6 +46,19 @@ impl Views {
     /// The newest view, however old; empty before the first.
     pub fn newest(&self) -> View {
         self.0.read().expect("no holder of this lock panics").clone()
+}
+
+    /// What a fresh view says of a tenant to the process of this name; none: there is none.
+    pub fn tenant(&self, tenant: &str, process: &str, now: UnixMs) -> Option<Elsewhere> {
+        let view = self.0.read().expect("no holder of this lock panics");
+        let observed = UnixMs(view.observed_at);
+        let is_fresh = view.seq > 0 && now.since(observed) <= VIEW_FRESH;
+        is_fresh.then(|| Elsewhere {
+            tenant: view.tenants.get(tenant).copied().unwrap_or_default(),
+            observed,
+            written: view.processes.get(process).copied().map(UnixMs),
+            others: view.processes.keys().filter(|other| *other != process).count() as u64,
+        })
     }
 
     /// The newest view, if it is young enough to be believed.

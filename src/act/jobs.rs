@@ -4,7 +4,8 @@
 //! - [`accept`]: a job comes to be
 //! - [`survey`]: what a job's facts and its tasks come to now
 //! - [`look`]: what is to be done about one job, and when to look again
-//! - [`pack`]: waiting shards become tasks of the pool; `batch_job`: what these are added to
+//! - [`turns`]: whose waiting shards go to a pool now; [`queued`]: how much waits
+//! - [`pack`]: shards become tasks of the pool; `batch_job`: what these are added to
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
 //! - [`finish`]: what is missing is filled, the summary written
 //! - [`retire`]: what is old goes
@@ -16,10 +17,12 @@ pub mod finish;
 pub mod lines;
 pub mod look;
 pub mod pack;
+pub mod queued;
 pub mod rescue;
 pub mod retire;
 pub mod survey;
 pub mod trace;
+pub mod turns;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -29,6 +32,7 @@ use clock::Clock;
 use facts::job::{ChunkSizes, Counts, End, Stop};
 use facts::key::JobKeys;
 use facts::{Job, JobId, Store, StoreError};
+use policy::fair::Shares;
 use policy::units::UnixMs;
 use wire::ticket::Ticket;
 
@@ -69,6 +73,10 @@ struct Kept {
     packs: Mutex<HashMap<String, Arc<facts::Pack>>>,
     /// What chunks hold, by their keys, of jobs that are being summed up: a sweep that is cut off goes on.
     summaries: Mutex<HashMap<String, (Counts, ChunkSizes)>>,
+    /// Lines of jobs that have not ended: these alone.
+    items: Mutex<HashMap<String, u64>>,
+    /// What tenants were given of each pool; a process that begins knows of nothing, which costs one turn.
+    shares: Mutex<HashMap<String, Shares>>,
     /// The newest Azure Batch job of a pool and band that took tasks.
     rounds: Mutex<HashMap<String, (u32, bool)>>,
 }

@@ -1,6 +1,8 @@
 //! Merges what processes saw of backends and what Azure Batch says of pools into the view that
 //! decisions are made with.
 
+mod tenants;
+
 use facts::view::{PoolView, ProcessState, View};
 use facts::{StoreError, key};
 use policy::units::{Millis, UnixMs};
@@ -9,10 +11,11 @@ use super::jobs::look::World;
 use super::jobs::{Jobs, Trouble};
 use super::rebalance::sight;
 use crate::catalogue::Pool;
+use tenants::{Age, Read};
 
 /// An older state is of a process that is gone.
 const STATE_FRESH: Millis = Millis::from_secs(60);
-/// A state this old is deleted.
+/// A state this old is of a process that is gone: its money is kept and the state deleted.
 const STATE_DEAD: Millis = Millis::from_secs(600);
 
 /// Merges and writes the view.
@@ -27,7 +30,15 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
         Err(error) => return Err(error.into()),
     };
     let mut view = View { observed_at: now.0, seq: before.seq + 1, ..View::default() };
-    for state in states(jobs, now).await? {
+    let read = states(jobs, &before, now).await?;
+    tenants::merge(&mut view, &before, &read, now);
+    // What waits is not known for a moment rather than wrong: what was seen last stays.
+    let waiting = jobs.queued_items().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what waits was not counted; the last count stays");
+        before.tenants.iter().map(|(tenant, seen)| (tenant.clone(), seen.queued_items)).collect()
+    });
+    tenants::queued(&mut view.tenants, waiting);
+    for state in read.into_iter().filter(|read| read.age == Age::Fresh).map(|read| read.state) {
         view.spent_this_hour_micro_usd += state.spent_this_hour_micro_usd;
         for (name, seen) in state.backends {
             let merged = view.backends.entry(name).or_default();
@@ -46,17 +57,22 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
     Ok(view)
 }
 
-async fn states(jobs: &Jobs, now: UnixMs) -> Result<Vec<ProcessState>, Trouble> {
+async fn states(jobs: &Jobs, before: &View, now: UnixMs) -> Result<Vec<Read>, Trouble> {
     let mut states = Vec::new();
     for found in jobs.store().list(key::PROCESS_STATES).await? {
         let Ok(object) = jobs.store().get(&found.key).await else { continue };
         let Ok(state) = serde_json::from_slice::<ProcessState>(&object.content) else { continue };
-        let age = now.since(UnixMs(state.written_at));
-        if age > STATE_DEAD {
+        let Some(process) = key::read_process_state(&found.key) else { continue };
+        let age = match now.since(UnixMs(state.written_at)) {
+            age if age <= STATE_FRESH => Age::Fresh,
+            age if age <= STATE_DEAD => Age::Stale,
+            _ => Age::Dead,
+        };
+        // Deleted only once a view that was written counts it among the gone.
+        if age == Age::Dead && before.gone.processes.contains(process) {
             jobs.store().delete(&found.key).await?;
-        } else if age <= STATE_FRESH {
-            states.push(state);
         }
+        states.push(Read { process: process.to_owned(), state, age });
     }
     Ok(states)
 }

@@ -15,6 +15,7 @@ use facts::key;
 use facts::view::{BackendState, ProcessState, Quantiles};
 
 /// How often knobs and catalogue are read again.
+/// A key that was revoked is refused this much later at the latest, with the jitter below: 65 s.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// Added at random, so that many processes do not read at once.
 const JITTER_MAX_MS: u64 = 5_000;
@@ -136,9 +137,10 @@ async fn write_state(app: &App) {
         written_at: now.0,
         backends: backends.collect(),
         spent_this_hour_micro_usd: app.metrics.spent_this_hour(now).0,
+        tenants: app.metrics.tenant_states(now),
     };
     let state = serde_json::to_string(&state).expect("a state is plain data, which always serializes");
-    if let Err(error) = app.store.overwrite(&key::process_state(&app.instance), state).await {
+    if let Err(error) = app.store.overwrite(&key::process_state(&app.process()), state).await {
         tracing::warn!(%error, "state could not be written; others decide without it");
     }
 }

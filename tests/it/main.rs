@@ -15,6 +15,7 @@ mod handler_stage;
 mod handler_uploads;
 mod readme;
 mod rebalance;
+mod tenants;
 mod tidy;
 mod under_host;
 mod webhooks;

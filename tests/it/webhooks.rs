@@ -103,6 +103,7 @@ impl World {
             },
             url: "/v1/embeddings".to_owned(),
             model: ("m".to_owned(), None),
+            class: facts::job::Class::default(),
             body_hash: "hash".to_owned(),
             deadline: app.now() + Millis(100 * 24 * 3_600_000),
             max_cost: None,

@@ -29,6 +29,9 @@ pub struct Job {
     pub digest: Option<String>,
     /// Hash of what the client sent: the same `Idempotency-Key` with another is refused.
     pub body_hash: String,
+    /// How pressing its owner says it is.
+    #[serde(default)]
+    pub class: Class,
     /// When it was accepted.
     pub created_ms: u64,
     /// Hard; results after it do not count.
@@ -71,6 +74,19 @@ pub enum Kind {
         #[serde(default)]
         output_expires_s: Option<u64>,
     },
+}
+
+/// How pressing a job's owner says it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Somebody waits for it.
+    Interactive,
+    /// The usual.
+    #[default]
+    Standard,
+    /// Whenever there is room.
+    Bulk,
 }
 
 /// Where a job's lines are.

@@ -43,6 +43,11 @@ pub fn process_state(instance: &str) -> String {
     format!("{PROCESS_STATES}{instance}.json")
 }
 
+/// The process of a [`process_state`]; none where the key is none.
+pub fn read_process_state(key: &str) -> Option<&str> {
+    key.strip_prefix(PROCESS_STATES)?.strip_suffix(".json")
+}
+
 /// A dead letter, by the hash of its body: delivered twice, it is one.
 pub fn dead_letter(body: &[u8]) -> String {
     format!("{DEAD}{}.json", hex_sha256(body))
@@ -311,6 +316,12 @@ impl JobKeys {
     }
 }
 
+/// Tenant and job of a [`JobKeys::folder`]; none where it is none.
+pub fn read_job_folder(folder: &str) -> Option<(&str, JobId)> {
+    let (tenant, rest) = folder.strip_prefix(TENANTS)?.split_once("/jobs/")?;
+    Some((tenant, JobId::parse(rest.strip_suffix('/')?)?))
+}
+
 /// A tenant's files.
 pub fn files_of(tenant: &str) -> String {
     format!("{TENANTS}{tenant}/files/")
@@ -447,6 +458,8 @@ mod tests {
         assert_eq!(read_hook(&hook(7, "dev", &job, "0a")), Some((7, "dev", job.clone(), "0a")));
         assert_eq!(read_attempt(&JobKeys::new("dev", &job).attempt("0a", 3)), Some(("0a", 3)));
         assert_eq!(read_recent(&recent("dev", "aa", 12, &job)), Some((12, job.clone())));
+        assert_eq!(read_job_folder(JobKeys::new("dev", &job).folder()), Some(("dev", job.clone())));
+        assert_eq!(read_process_state(&process_state("a-1")), Some("a-1"));
         assert_eq!(read_index(&index("dev", 12, &job)), Some(job));
         let id = crate::id::random();
         for what in [Perishable::File, Perishable::Upload] {

@@ -1,7 +1,7 @@
 //! State that is overwritten: what processes saw, merged by the sweep. Only a hint, and only while it
 //! is fresh; nothing is lost with it. Pools, of which most is to be told, stand in [`pool`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,22 @@ pub struct ProcessState {
     pub backends: BTreeMap<String, BackendState>,
     /// Money of the current hour, in millionths of a US dollar.
     pub spent_this_hour_micro_usd: u64,
+    /// By the tenants' names.
+    #[serde(default)]
+    pub tenants: BTreeMap<String, TenantState>,
+}
+
+/// What one process let in of a tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct TenantState {
+    /// The Unix day, in UTC, that the money is of.
+    pub day: u64,
+    /// Money of that day, in millionths of a US dollar.
+    pub spent_micro_usd: u64,
+    /// Requests of the last minute.
+    pub requests: u64,
+    /// Tokens of the last minute.
+    pub tokens: u64,
 }
 
 /// A backend as one process sees it.
@@ -68,6 +84,43 @@ pub struct View {
     /// Money of the current hour, in millionths of a US dollar.
     #[serde(default)]
     pub spent_this_hour_micro_usd: u64,
+    /// By the tenants' names.
+    #[serde(default)]
+    pub tenants: BTreeMap<String, TenantView>,
+    /// Processes whose states were merged, and when each had written its own, Unix ms.
+    #[serde(default)]
+    pub processes: BTreeMap<String, u64>,
+    /// What processes spent that are gone.
+    #[serde(default)]
+    pub gone: Gone,
+}
+
+/// One tenant in the view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct TenantView {
+    /// Money of the day of the view, in millionths of a US dollar, of all processes of that day.
+    #[serde(default)]
+    pub spent_micro_usd: u64,
+    /// Requests of a minute, of processes that live.
+    #[serde(default)]
+    pub requests: u64,
+    /// Tokens of a minute, of processes that live.
+    #[serde(default)]
+    pub tokens: u64,
+    /// Items of jobs that have not ended.
+    #[serde(default)]
+    pub queued_items: u64,
+}
+
+/// What processes spent that are gone: their money is still of the day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Gone {
+    /// The Unix day, in UTC.
+    pub day: u64,
+    /// Which processes are in it, so that none is added twice.
+    pub processes: BTreeSet<String>,
+    /// By the tenants' names, in millionths of a US dollar.
+    pub spent_micro_usd: BTreeMap<String, u64>,
 }
 
 /// One backend in the view.

@@ -31,6 +31,7 @@ fn job(lines: &[u32], chunk_lines: u32) -> Job {
         model: "m".to_owned(),
         digest: None,
         body_hash: String::new(),
+        class: facts::job::Class::default(),
         created_ms: 0,
         deadline_ms: 1,
         max_cost_micro_usd: None,

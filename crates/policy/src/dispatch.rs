@@ -18,9 +18,65 @@ const TASKS_PER_SLOT: u64 = 2;
 /// Shards of one task, at most: its pack file stays small.
 pub const MEMBERS_MAX: usize = 256;
 
-/// A shard that no task has, of one model in one pool. Those with the nearest deadline come first.
+/// How pressing its owner says a job is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Somebody waits for it.
+    Interactive,
+    /// The usual.
+    #[default]
+    Standard,
+    /// Whenever there is room.
+    Bulk,
+}
+
+impl Class {
+    /// All of them, the most pressing first.
+    pub const ALL: [Class; 3] = [Class::Interactive, Class::Standard, Class::Bulk];
+
+    /// Its name in headers, metadata and the catalogue.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Interactive => "interactive",
+            Class::Standard => "standard",
+            Class::Bulk => "bulk",
+        }
+    }
+
+    /// The class of this name.
+    pub fn parse(name: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|class| class.as_str() == name)
+    }
+}
+
+/// Priority of a task beside others that are added: Azure Batch runs a higher one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Band {
+    /// Before all others.
+    High,
+    /// Before the last.
+    Middle,
+    /// When nothing else is there.
+    Low,
+}
+
+/// Work with less time left than this is pressing, whatever its class.
+const HIGH_WITHIN: Millis = Millis::from_secs(3_600);
+/// And with less than this, it is not for the last band.
+const MIDDLE_WITHIN: Millis = Millis::from_secs(6 * 3_600);
+/// The upper bands may hold tasks for this share of all slots each, and one at least. More of them go a
+/// band lower: at least half of the slots serve the lowest, so whatever is added begins after as many
+/// tasks as [`AHEAD_MAX`] says, whoever floods the bands above.
+const BAND_SHARE: u64 = 4;
+/// A task that is added begins within this many times the longest task: `TASKS_PER_SLOT` tasks a slot
+/// lie before it, and half of the slots serve its band (with three slots, a third).
+pub const AHEAD_MAX: u64 = 6;
+
+/// A shard that no task has, of one model in one pool, in the order of [`rank`] within its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
+    /// How pressing its owner says it is.
+    pub class: Class,
     /// Expected time on one slot.
     pub work: Millis,
     /// When it was accepted.
@@ -42,6 +98,8 @@ pub struct Pool {
     pub idle_slots: u64,
     /// Tasks that are added and not over.
     pub tasks: u64,
+    /// Of these, those in the bands [`Band::High`] and [`Band::Middle`].
+    pub above: [u64; 2],
     /// Time to load the model on a node.
     pub load: Spread,
     /// Time until a node that is bought runs its first task.
@@ -88,6 +146,34 @@ pub fn packs(waiting: &[Waiting], pool: &Pool, now: UnixMs) -> Vec<Vec<usize>> {
             || any(&|shard| now >= must_leave(shard, pool))
     };
     packs.into_iter().enumerate().filter(leaves).map(|(_, (members, _))| members).take(room).collect()
+}
+
+/// A shard's place among those of its tenant, the smallest first: what must leave now to be in time,
+/// then by class, then by deadline.
+pub fn rank(shard: &Waiting, pool: &Pool, now: UnixMs) -> (bool, Class, UnixMs, UnixMs) {
+    (now < must_leave(shard, pool), shard.class, shard.deadline, shard.since)
+}
+
+/// The band of a task whose most pressing member has this class and this much time left.
+pub fn band(class: Class, left: Millis, pool: &Pool) -> Band {
+    let by_class = match class {
+        Class::Interactive => Band::High,
+        Class::Standard => Band::Middle,
+        Class::Bulk => Band::Low,
+    };
+    let by_time = match left {
+        left if left <= HIGH_WITHIN => Band::High,
+        left if left <= MIDDLE_WITHIN => Band::Middle,
+        _ => Band::Low,
+    };
+    let wanted = by_class.min(by_time);
+    let has_place = |tasks: u64| tasks < (pool.slots / BAND_SHARE).max(1);
+    let [high, middle] = pool.above;
+    match wanted {
+        Band::High if has_place(high) => Band::High,
+        Band::High | Band::Middle if has_place(middle) => Band::Middle,
+        _ => Band::Low,
+    }
 }
 
 /// When a shard must not wait for company any longer, for all that still lies before it.

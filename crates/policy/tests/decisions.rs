@@ -1,6 +1,5 @@
 //! Decisions as tables and as properties.
 
-use policy::admit::{Ask, Limits, Usage, admit};
 use policy::breaker::{self, Breaker, FAILURES_TO_OPEN, OPEN_MAX};
 use policy::estimate;
 use policy::knobs::Knobs;
@@ -282,28 +281,6 @@ fn a_breaker_opens_probes_and_closes() {
     assert!(breaker.acquire(later + Millis(2_000)), "a probe whose client left does not block the next");
     breaker.succeeded();
     assert_eq!(breaker.state(later), breaker::State::Closed);
-}
-
-#[test]
-fn limits_refill_with_time() {
-    let limits = Limits { requests_per_minute: Some(60), tokens_per_minute: Some(600), usd_per_day: None };
-    let ask = Ask { tokens: Tokens(10), cost: MicroUsd(1) };
-    let mut usage = Usage::default();
-    for _ in 0..60 {
-        usage = admit(&limits, &usage, &ask, NOW).expect("a minute's worth may come at once");
-    }
-    let limited = admit(&limits, &usage, &ask, NOW).expect_err("the sixty-first waits");
-    assert_eq!(limited.retry_after, Millis(1_000));
-    assert!(admit(&limits, &usage, &ask, NOW + limited.retry_after).is_ok());
-    let large = Ask { tokens: Tokens(1_000_000), cost: MicroUsd(0) };
-    assert!(
-        admit(&limits, &Usage::default(), &large, NOW).is_ok(),
-        "larger than a minute's worth, but alone"
-    );
-    let day = Limits { usd_per_day: Some(MicroUsd(1)), ..Limits::default() };
-    let usage = admit(&day, &Usage::default(), &ask, NOW).expect("the first dollar");
-    assert!(admit(&day, &usage, &ask, NOW).is_err());
-    assert!(admit(&day, &usage, &ask, NOW + Millis::from_secs(86_400)).is_ok(), "the next day");
 }
 
 fn any_request() -> impl Strategy<Value = Request> {

@@ -1,7 +1,9 @@
 //! The deferred lane's decisions as tables and as properties: how a job is cut, what leaves for a
 //! pool, when a shard is rescued.
 
-use policy::dispatch::{COMPANY_WAIT, MEMBERS_MAX, PACK_MAX, PACK_MIN, Pool, Waiting, packs, waiting_reason};
+use policy::dispatch::{
+    COMPANY_WAIT, Class, MEMBERS_MAX, PACK_MAX, PACK_MIN, Pool, Waiting, packs, waiting_reason,
+};
 use policy::reason::Code;
 use policy::rescue::{At, RESCUE_WITHIN, SILENT_AFTER, Shard, begins, due};
 use policy::shards::{Block, CHUNK_BYTES_MAX, CHUNK_WORK, SHARD_WORK, cut};
@@ -93,13 +95,21 @@ proptest! {
 }
 
 fn shard(work: Millis) -> Waiting {
-    Waiting { work, since: NOW, deadline: NOW + DAY, realtime: Millis::from_secs(30) }
+    Waiting { class: Class::Standard, work, since: NOW, deadline: NOW + DAY, realtime: Millis::from_secs(30) }
 }
 
 /// Four slots, all busy.
 fn pool() -> Pool {
     let spread = |p50, p95| Spread { p50: Millis::from_secs(p50), p95: Millis::from_secs(p95) };
-    Pool { slots: 4, ready_slots: 4, idle_slots: 0, tasks: 4, load: spread(5, 10), boot: spread(120, 240) }
+    Pool {
+        slots: 4,
+        ready_slots: 4,
+        idle_slots: 0,
+        tasks: 4,
+        load: spread(5, 10),
+        boot: spread(120, 240),
+        ..Pool::default()
+    }
 }
 
 #[test]
@@ -159,6 +169,7 @@ fn work_is_spread_over_slots_that_would_idle() {
 fn waitings() -> impl Strategy<Value = Vec<Waiting>> {
     let waiting = (0..400_000_u64, 0..200_000_u64, 0..3_600_000_u64, 0..100_000_u64).prop_map(
         |(work, ago, left, realtime)| Waiting {
+            class: Class::Standard,
             work: Millis(work),
             since: NOW - Millis(ago),
             deadline: NOW + Millis(left),

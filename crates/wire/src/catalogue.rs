@@ -231,9 +231,28 @@ pub struct Tenant {
     /// What it may use at most.
     #[serde(default)]
     pub limits: Limits,
+    /// Classes that its jobs may have; missing: all.
+    #[serde(default = "all_classes")]
+    pub classes: Vec<Class>,
     /// Who is told when its batches end.
     #[serde(default)]
     pub webhooks: Vec<Webhook>,
+}
+
+/// How pressing a job is.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Somebody waits for it.
+    Interactive,
+    /// The usual.
+    Standard,
+    /// Whenever there is room.
+    Bulk,
+}
+
+fn all_classes() -> Vec<Class> {
+    vec![Class::Interactive, Class::Standard, Class::Bulk]
 }
 
 /// An endpoint of a tenant that is told when its batches end.
@@ -280,6 +299,8 @@ pub enum Permission {
     Read,
     /// End jobs.
     Cancel,
+    /// Operate the installation, as an operator's key may: for tenants that run it themselves.
+    Admin,
 }
 
 /// Limits of a tenant; none means unlimited.
@@ -292,6 +313,9 @@ pub struct Limits {
     /// Tokens a minute, in and out.
     #[serde(default)]
     pub tokens_per_minute: Option<u64>,
+    /// Items of jobs that have not ended.
+    #[serde(default)]
+    pub queued_items: Option<u64>,
     /// Money a day.
     #[serde(default)]
     pub usd_per_day: Option<f64>,

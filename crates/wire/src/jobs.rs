@@ -20,6 +20,9 @@ pub struct JobView {
     pub url: String,
     /// The model's id.
     pub model: String,
+    /// `interactive`, `standard` or `bulk`.
+    #[serde(default)]
+    pub class: String,
     /// When it was accepted.
     pub created: String,
     /// When it must be done.

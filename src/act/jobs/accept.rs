@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Jobs, Trouble, text, trace};
 use facts::file::Block;
-use facts::job::{Estimate, INLINE_BYTES_MAX, Input, Kind, Shard};
+use facts::job::{Class, Estimate, INLINE_BYTES_MAX, Input, Kind, Shard};
 use facts::key::{self, JobKeys};
 use facts::store::Claim;
 use facts::{Job, JobId, id};
@@ -28,6 +28,8 @@ pub struct New {
     pub url: String,
     /// The catalogue's id of its model, and the digest of its weights.
     pub model: (String, Option<String>),
+    /// How pressing its owner says it is.
+    pub class: Class,
     /// Hash of what the client sent.
     pub body_hash: String,
     /// Hard.
@@ -99,6 +101,7 @@ impl Jobs {
             model: new.model.0,
             digest: new.model.1,
             body_hash: new.body_hash,
+            class: new.class,
             created_ms: now.0,
             deadline_ms: new.deadline.0,
             max_cost_micro_usd: new.max_cost.map(|cost| cost.0),

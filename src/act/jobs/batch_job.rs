@@ -2,24 +2,34 @@
 //! tasks of a pool, a priority and a day, until the service says that it takes no more.
 
 use facts::key;
-use policy::units::{Millis, UnixMs};
+use policy::dispatch::Band;
+use policy::units::UnixMs;
 
-/// Priority bands by what is left until the deadline: soon, today, later.
-const BANDS: [(Millis, &str, i16); 3] = [
-    (Millis::from_secs(3_600), "a", 600),
-    (Millis::from_secs(6 * 3_600), "b", 300),
-    (Millis(u64::MAX), "c", 0),
-];
+/// The bands of priority, with their names in ids and their priorities, which go from -1,000 to 1,000.
+const BANDS: [(Band, &str, i16); 3] = [(Band::High, "a", 600), (Band::Middle, "b", 300), (Band::Low, "c", 0)];
 /// Longest part of a pool's id in the id of an Azure Batch job, which has 64 characters at most.
 const POOL_IN_ID: usize = 36;
 /// Hexadecimal digits that tell longer ids apart.
 const HASH_IN_ID: usize = 8;
 
-/// The series of an instant, and its priority: the Azure Batch jobs of a pool whose names differ in
-/// their rounds alone, for work that has this much time left.
-pub(super) fn series(pool: &str, left: Millis, now: UnixMs) -> (String, i16) {
-    let (_, band, priority) = BANDS.into_iter().find(|(most, ..)| left <= *most).unwrap_or(BANDS[2]);
-    (format!("{}{band}-{}", prefix(pool), day(now)), priority)
+/// The series of a band at an instant, and its priority: the Azure Batch jobs of a pool whose names differ
+/// in their rounds alone.
+pub(super) fn series(pool: &str, band: Band, now: UnixMs) -> (String, i16) {
+    let (_, name, priority) = BANDS.into_iter().find(|(known, ..)| *known == band).unwrap_or(BANDS[2]);
+    (format!("{}{name}-{}", prefix(pool), day(now)), priority)
+}
+
+/// The band of an Azure Batch job of the pool with this prefix; none where it is another's.
+pub(super) fn band_of(prefix: &str, job: &str) -> Option<Band> {
+    day_of(prefix, job)?;
+    let name = job.strip_prefix(prefix)?.split('-').next()?;
+    BANDS.into_iter().find(|(_, known, _)| *known == name).map(|(band, ..)| band)
+}
+
+/// The priority of an Azure Batch job of this pool, by its id; the lowest where it is another's.
+pub(super) fn priority_of(pool: &str, job: &str) -> i16 {
+    let band = band_of(&prefix(pool), job);
+    BANDS.into_iter().find(|(known, ..)| Some(*known) == band).map_or(0, |(_, _, priority)| priority)
 }
 
 /// What the ids of a pool's Azure Batch jobs begin with. Those of another pool may begin so too:
@@ -52,6 +62,18 @@ pub(super) fn day(at: UnixMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_tells_its_band() {
+        for (band, name, priority) in BANDS {
+            let (series, told) = series("gpu", band, UnixMs(1_795_219_200_000));
+            let job = format!("{series}-0");
+            assert_eq!(job, format!("sy-gpu-{name}-20261121-0"));
+            assert_eq!((told, priority_of("gpu", &job)), (priority, priority));
+            assert_eq!(band_of(&prefix("gpu"), &job), Some(band));
+        }
+        assert_eq!((band_of("sy-gpu-", "other"), priority_of("gpu", "other")), (None, 0));
+    }
 
     #[test]
     fn azure_batch_jobs_of_other_pools_are_not_taken_for_ours() {

@@ -1,4 +1,4 @@
-//! Waiting shards become tasks of the pool. Pack file first, then each member claims its try, then the
+//! Shards whose turn it is become tasks of the pool. Pack file first, then each member claims its try, then the
 //! task is added under the pack's name: whoever dies in between is finished by whoever looks next.
 
 use std::collections::BTreeMap;
@@ -6,27 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use facts::fault::{Act, Fault};
+use facts::id;
 use facts::job::{Place, Try};
 use facts::key::{self, JobKeys};
 use facts::pack::{Member, Pack};
 use facts::store::Claim;
-use facts::{JobId, id};
 use futures_util::{StreamExt as _, stream};
-use policy::dispatch::{self, Waiting};
-use policy::units::UnixMs;
-use tracing::Instrument as _;
+use policy::dispatch::{self, Band, Waiting};
 
-use super::accept::ready_marker;
 use super::batch_job;
-use super::look::{World, is_for_pool};
-use super::survey::{Pass, Survey};
+use super::look::World;
+use super::survey::Survey;
 use super::{Jobs, Trouble, text, trace};
 use crate::azure::batch::job::CreateJobError;
 use crate::azure::batch::{AddError, Added, NewJob, NewTask};
 use crate::catalogue::Pool;
 
-/// Jobs that one pass looks at for a pool: those with the nearest deadlines.
-const JOBS_MAX: usize = 64;
 /// Members of a pack that are claimed beside each other.
 const CLAIMS_AT_ONCE: usize = 8;
 /// Exit codes other than 0 that the service answers by another run of the same task.
@@ -53,6 +48,8 @@ pub(in crate::act) struct Tasks {
     pub(in crate::act) queued: u64,
     /// On a node.
     pub(in crate::act) running: u64,
+    /// Of both, those in the upper two bands.
+    pub(in crate::act) above: [u64; 2],
 }
 
 impl Tasks {
@@ -63,63 +60,14 @@ impl Tasks {
 }
 
 /// A waiting shard, with what is needed to claim it.
-struct Ready<'a> {
-    survey: &'a Survey,
-    shard: u32,
-    k: u32,
-    waiting: Waiting,
+pub(super) struct Ready<'a> {
+    pub(super) survey: &'a Survey,
+    pub(super) shard: u32,
+    pub(super) k: u32,
+    pub(super) waiting: Waiting,
 }
 
 impl Jobs {
-    /// Sends waiting shards to a pool while it has room; `only` one job's, or all in the order of their
-    /// deadlines. Says how many tasks were added.
-    ///
-    /// # Errors
-    /// [`Trouble`]; what was claimed is finished by the next look.
-    pub async fn dispatch(
-        &self,
-        world: World<'_>,
-        pool: &Pool,
-        only: Option<(&str, &JobId)>,
-        pass: &Pass,
-    ) -> Result<usize, Trouble> {
-        let Some(offer) = self.offer(world, pool).await? else { return Ok(0) };
-        if offer.room() == 0 {
-            return Ok(0);
-        }
-        let surveys = self.ready_jobs(pool, only, &offer, pass).await?;
-        let mut by_model: BTreeMap<(&str, Option<&str>), Vec<Ready<'_>>> = BTreeMap::new();
-        for survey in surveys.iter().filter(|survey| is_for_pool(world, survey)) {
-            let model = (survey.job.model.as_str(), survey.job.digest.as_deref());
-            for ready in ready_shards(survey) {
-                by_model.entry(model).or_default().push(ready);
-            }
-        }
-        let mut added = 0;
-        for ((model, _), shards) in &by_model {
-            if !runs(pool, model) {
-                tracing::error!(
-                    pool = pool.facts.name,
-                    model,
-                    "the pool's worker has no folder of this model"
-                );
-                continue;
-            }
-            let model = world.catalogue.model(model);
-            let load = model.map(|model| model.facts.load).unwrap_or_default();
-            let offer = dispatch::Pool { load, tasks: offer.tasks + added as u64, ..offer };
-            let waiting: Vec<Waiting> = shards.iter().map(|ready| ready.waiting).collect();
-            let packs = dispatch::packs(&waiting, &offer, self.now());
-            let members: Vec<Vec<&Ready<'_>>> =
-                packs.iter().map(|pack| pack.iter().map(|n| &shards[*n]).collect()).collect();
-            added += self.send(pool, &members).await?;
-        }
-        for survey in &surveys {
-            self.unmark_if_sent(survey).await?;
-        }
-        Ok(added)
-    }
-
     /// What the pool of this name offers; none while it takes no work or is not in the catalogue.
     ///
     /// # Errors
@@ -140,21 +88,32 @@ impl Jobs {
         let Some(batch) = self.batch() else { return Ok(tasks) };
         let prefix = batch_job::prefix(pool);
         let jobs = batch.jobs(&prefix).await?.jobs;
-        for job in jobs.iter().filter(|job| batch_job::day_of(&prefix, &job.id).is_some()) {
+        for job in &jobs {
+            let Some(band) = batch_job::band_of(&prefix, &job.id) else { continue };
             if let Ok(counts) = batch.task_counts(&job.id).await {
                 tasks.queued += counts.tasks.active;
                 tasks.running += counts.tasks.running;
+                let open = counts.tasks.active + counts.tasks.running;
+                match band {
+                    Band::High => tasks.above[0] += open,
+                    Band::Middle => tasks.above[1] += open,
+                    Band::Low => {}
+                }
             }
         }
         Ok(tasks)
     }
 
     /// What a pool offers; none while it takes no work.
-    async fn offer(&self, world: World<'_>, pool: &Pool) -> Result<Option<dispatch::Pool>, Trouble> {
+    pub(super) async fn offer(
+        &self,
+        world: World<'_>,
+        pool: &Pool,
+    ) -> Result<Option<dispatch::Pool>, Trouble> {
         let (Some(batch), Some(_)) = (self.batch(), &pool.worker) else { return Ok(None) };
         let nodes = pool.facts.max_nodes.min(world.knobs.max_nodes);
         let per_node = u64::from(pool.facts.slots_per_node.max(1));
-        let tasks = self.tasks_of(&pool.facts.name).await?.all();
+        let tasks = self.tasks_of(&pool.facts.name).await?;
         // A pool that cannot be counted has work sent to it all the same: nodes come for tasks.
         let nodes_now = batch.node_counts(&pool.facts.name).await.unwrap_or_default();
         let kinds = [nodes_now.dedicated, nodes_now.low_priority];
@@ -164,69 +123,29 @@ impl Jobs {
             slots: u64::from(nodes) * per_node,
             ready_slots: ready * per_node,
             idle_slots: idle * per_node,
-            tasks,
+            tasks: tasks.all(),
+            above: tasks.above,
             boot: pool.facts.boot,
             ..dispatch::Pool::default()
         }))
     }
 
-    /// Jobs with shards to send, the nearest deadline first, as many as fill the room.
-    async fn ready_jobs(
+    /// Writes packs, claims their members and adds their tasks.
+    pub(super) async fn send(
         &self,
         pool: &Pool,
-        only: Option<(&str, &JobId)>,
-        offer: &dispatch::Pool,
-        pass: &Pass,
-    ) -> Result<Vec<Survey>, Trouble> {
-        let owners = match only {
-            Some((tenant, job)) => vec![(tenant.to_owned(), job.clone(), None)],
-            None => self.ready_owners(pool).await?,
-        };
-        let enough = offer.room().saturating_mul(offer.pack_size().0);
-        let (mut surveys, mut work) = (Vec::new(), 0);
-        for (tenant, job, marker) in owners {
-            if work >= enough || surveys.len() == JOBS_MAX {
-                break;
-            }
-            match self.survey(&tenant, &job, pass).instrument(trace::span(&tenant, &job)).await {
-                Ok(Some(survey)) => {
-                    work += survey.waiting().map(|open| open.left.0).sum::<u64>();
-                    surveys.push(survey);
-                }
-                // Its marker is younger than its `job.json`: the job was there and is gone.
-                Ok(None) => {
-                    if let Some(marker) = marker {
-                        self.store().delete(&marker).await?;
-                    }
-                }
-                // One job that nobody can read must not hold up the others.
-                Err(error @ Trouble::Unreadable { .. }) => {
-                    tracing::error!(%error, %tenant, %job, "a job waits for a version that can read it");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(surveys)
-    }
-
-    /// Jobs with a ready marker of this pool, the nearest deadline first, each with its marker.
-    async fn ready_owners(&self, pool: &Pool) -> Result<Vec<(String, JobId, Option<String>)>, Trouble> {
-        let found = self.store().list(&key::ready_of(&pool.facts.name)).await?;
-        let mut owners: Vec<(u64, String, JobId, String)> = Vec::with_capacity(found.len());
-        for found in found {
-            if let Some((at, tenant, job)) = key::read_ready(&found.key) {
-                owners.push((at, tenant.to_owned(), job, found.key));
-            }
-        }
-        owners.sort();
-        Ok(owners.into_iter().map(|(_, tenant, job, marker)| (tenant, job, Some(marker))).collect())
-    }
-
-    /// Writes packs, claims their members and adds their tasks.
-    async fn send(&self, pool: &Pool, packs: &[Vec<&Ready<'_>>]) -> Result<usize, Trouble> {
+        mut offer: dispatch::Pool,
+        packs: &[Vec<&Ready<'_>>],
+    ) -> Result<usize, Trouble> {
         let mut by_job: BTreeMap<String, Vec<Pack>> = BTreeMap::new();
         for members in packs {
-            let batch_job = self.batch_job(pool, members).await?;
+            let band = self.band(members, &offer);
+            match band {
+                Band::High => offer.above[0] += 1,
+                Band::Middle => offer.above[1] += 1,
+                Band::Low => {}
+            }
+            let batch_job = self.batch_job(pool, band).await?;
             let Some(batch_job) = batch_job else { break };
             let pack = self.pack_of(pool, members, &batch_job);
             self.store().create(&key::pack(&pack.pack), text(&pack)).await?;
@@ -334,7 +253,8 @@ impl Jobs {
         let Some(task) = self.task(pool, pack) else { return Again::JobOver };
         let mut outcome = self.sent(batch.add_task(&pack.batch_job, &task)).await;
         if outcome == Err(AddError::JobNotFound) {
-            let Ok(()) = self.create_batch_job(&pack.batch_job, &pack.pool, 0).await else {
+            let priority = batch_job::priority_of(&pack.pool, &pack.batch_job);
+            let Ok(()) = self.create_batch_job(&pack.batch_job, &pack.pool, priority).await else {
                 return Again::Unknown;
             };
             outcome = self.sent(batch.add_task(&pack.batch_job, &task)).await;
@@ -379,12 +299,17 @@ impl Jobs {
         })
     }
 
-    /// The Azure Batch job of today for what these members need; none where it could not be made.
-    async fn batch_job(&self, pool: &Pool, members: &[&Ready<'_>]) -> Result<Option<String>, Trouble> {
+    /// The band of a task of these members: that of the most pressing.
+    fn band(&self, members: &[&Ready<'_>], offer: &dispatch::Pool) -> Band {
         let now = self.now();
+        let class = members.iter().map(|ready| ready.waiting.class).min().unwrap_or_default();
         let nearest = members.iter().map(|ready| ready.waiting.deadline).min().unwrap_or(now);
-        let left = nearest.since(now);
-        let (series, priority) = batch_job::series(&pool.facts.name, left, now);
+        dispatch::band(class, nearest.since(now), offer)
+    }
+
+    /// The Azure Batch job of today for tasks of a band; none where it could not be made.
+    async fn batch_job(&self, pool: &Pool, band: Band) -> Result<Option<String>, Trouble> {
+        let (series, priority) = batch_job::series(&pool.facts.name, band, self.now());
         let (round, is_made) = self.round(&series);
         let name = format!("{series}-{round}");
         if is_made {
@@ -412,37 +337,10 @@ impl Jobs {
     async fn sent<T>(&self, call: impl Future<Output = T>) -> T {
         Fault::around(self.store().fault(), Act::Send, call).await
     }
-
-    /// Takes the ready marker of a job away whose shards all have a try.
-    async fn unmark_if_sent(&self, survey: &Survey) -> Result<(), Trouble> {
-        let keys = JobKeys::new(&survey.job.tenant, &survey.job.job);
-        for open in survey.waiting() {
-            if !self.store().exists(&keys.try_(open.shard, open.k + 1)).await? {
-                return Ok(());
-            }
-        }
-        Ok(self.store().delete(&ready_marker(&survey.job)).await?)
-    }
 }
 
 /// Whether a pool's worker has what it takes for a model: nothing is claimed for one that has not.
-fn runs(pool: &Pool, model: &str) -> bool {
+pub(super) fn runs(pool: &Pool, model: &str) -> bool {
     let worker = pool.worker.as_ref();
     worker.is_some_and(|worker| worker.backend_url.is_some() || worker.folders.contains_key(model))
-}
-
-fn ready_shards(survey: &Survey) -> impl Iterator<Item = Ready<'_>> {
-    let all = survey.state.work_left_ms(&survey.job).max(1);
-    let realtime = survey.realtime_left().unwrap_or_default();
-    survey.waiting().map(move |open| Ready {
-        survey,
-        shard: open.shard,
-        k: open.k + 1,
-        waiting: Waiting {
-            work: open.left,
-            since: UnixMs(survey.job.created_ms),
-            deadline: UnixMs(survey.job.deadline_ms),
-            realtime: realtime.scaled(open.left.0, all),
-        },
-    })
 }

@@ -25,6 +25,7 @@ fn job(shards: &[u32]) -> Job {
         model: "m".to_owned(),
         digest: None,
         body_hash: String::new(),
+        class: facts::job::Class::default(),
         created_ms: 0,
         deadline_ms: 0,
         max_cost_micro_usd: None,

@@ -14,6 +14,7 @@ use wire::jobs::{Cost, Eta, Items, JobView, Links, ReasonView, Shards};
 use super::pool;
 use crate::act::jobs::survey::{Open, Survey};
 use crate::act::jobs::trace::trace_id;
+use crate::act::jobs::turns;
 
 /// What is known beside the survey.
 #[derive(Debug, Default)]
@@ -60,6 +61,7 @@ pub fn view(survey: &Survey, beside: &Beside, now: UnixMs) -> JobView {
         status: status(state.phase(), end).to_owned(),
         url: job.url.clone(),
         model: job.model.clone(),
+        class: turns::class(job.class).as_str().to_owned(),
         created: instant(UnixMs(job.created_ms)),
         deadline: instant(UnixMs(job.deadline_ms)),
         finished: end.map(|end| instant(UnixMs(end.finished_ms))),
@@ -141,6 +143,7 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
     }
     if let Some(open) = survey.waiting().next() {
         let waiting = dispatch::Waiting {
+            class: turns::class(job.class),
             work: open.left,
             since: UnixMs(job.created_ms),
             deadline: UnixMs(job.deadline_ms),

@@ -1,5 +1,6 @@
 //! Routing controls of a request: headers that say when, where and for how much.
 
+use policy::dispatch::Class;
 use policy::request::{Answer, LaneWish};
 use policy::units::{MicroUsd, Millis, UnixMs};
 
@@ -14,7 +15,7 @@ const DEADLINE_MAX: Millis = Millis::from_secs(30 * 86_400);
 /// Longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 255;
 /// Names that a request may use; any other `Switchyard-…` is a mistake worth telling.
-const KNOWN: &[&str] = &["switchyard-deadline", "switchyard-lane", "switchyard-max-cost"];
+const KNOWN: &[&str] = &["switchyard-deadline", "switchyard-lane", "switchyard-max-cost", "switchyard-class"];
 
 /// What the headers ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Controls {
     pub lane: LaneWish,
     /// `Switchyard-Max-Cost`.
     pub max_cost: Option<MicroUsd>,
+    /// `Switchyard-Class`.
+    pub class: Option<Class>,
     /// How the client can take its answer.
     pub answer: Answer,
     /// `Idempotency-Key`.
@@ -79,6 +82,7 @@ pub fn read_unjudged(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failu
         Some(value) => Some(max_cost(value)?),
         None => None,
     };
+    let class = text(headers, "switchyard-class")?.map(class).transpose()?;
     let prefer = prefer(headers)?;
     if prefer.later && lane == LaneWish::Realtime {
         let message = "`Prefer: respond-async` contradicts `Switchyard-Lane: realtime`; drop one of them";
@@ -89,7 +93,7 @@ pub fn read_unjudged(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failu
     } else {
         Answer::Now { within: prefer.wait.unwrap_or(HEADERS_WITHIN).min(HEADERS_WITHIN) }
     };
-    Ok(Controls { deadline, lane, max_cost, answer, key: key(headers)?, prefers_later: prefer.later })
+    Ok(Controls { deadline, lane, max_cost, class, answer, key: key(headers)?, prefers_later: prefer.later })
 }
 
 /// `Idempotency-Key` alone: what it made before is looked up before anything else is judged, because a
@@ -187,6 +191,15 @@ fn max_cost(value: &str) -> Result<MicroUsd, Failure> {
     cost.ok_or_else(|| wrong("switchyard-max-cost", &format!("is `{value}`"), "US dollars, as 0.25"))
 }
 
+/// A class as its header or `metadata` gives it.
+///
+/// # Errors
+/// 400 that names the header.
+pub fn class(value: &str) -> Result<Class, Failure> {
+    let wanted = "interactive, standard or bulk";
+    Class::parse(value).ok_or_else(|| wrong("switchyard-class", &format!("is `{value}`"), wanted))
+}
+
 #[derive(Default)]
 struct Prefer {
     later: bool,
@@ -254,9 +267,14 @@ mod tests {
         assert_eq!((deferred.lane, deferred.answer), (LaneWish::Deferred, Answer::LaterWelcome));
         let later = read_pairs(&[("Prefer", "respond-async, wait=5")]).unwrap();
         assert_eq!(later.answer, Answer::LaterWelcome);
-        let soon =
-            read_pairs(&[("Prefer", "wait=5"), ("Switchyard-Max-Cost", "0.25"), ("Idempotency-Key", "k")])
-                .unwrap();
+        let soon = read_pairs(&[
+            ("Prefer", "wait=5"),
+            ("Switchyard-Max-Cost", "0.25"),
+            ("Idempotency-Key", "k"),
+            ("Switchyard-Class", "bulk"),
+        ])
+        .unwrap();
+        assert_eq!(soon.class, Some(Class::Bulk));
         assert_eq!(soon.answer, Answer::Now { within: Millis(5_000) });
         assert_eq!((soon.max_cost, soon.key.as_deref()), (Some(MicroUsd(250_000)), Some("k")));
     }
@@ -272,6 +290,7 @@ mod tests {
             (&[("Switchyard-Lane", "fast")], "invalid_header"),
             (&[("Switchyard-Max-Cost", "-1")], "invalid_header"),
             (&[("Switchyard-Max-Cost", "cheap")], "invalid_header"),
+            (&[("Switchyard-Class", "urgent")], "invalid_header"),
             (&[("Switchyard-Lnae", "auto")], "unknown_header"),
             (&[("Prefer", "wait=soon")], "invalid_header"),
             (&[("Prefer", "respond-async"), ("Switchyard-Lane", "realtime")], "contradictory_headers"),

@@ -6,6 +6,7 @@ use facts::file::Block;
 use facts::job::{Estimate, Kind as JobKind};
 use facts::{Job, JobId, key};
 use policy::Decision;
+use policy::dispatch::Class;
 use policy::estimate::{self, Choice};
 use policy::request::{Answer, Lane, Operation};
 use policy::units::{Millis, UnixMs};
@@ -101,6 +102,7 @@ pub async fn accept(
         kind: JobKind::Request,
         url: realtime::url(operation).to_owned(),
         model: (work.model.spec.id.clone(), work.model.spec.digest.clone()),
+        class: class(work.caller.class(work.controls.class)?),
         body_hash: body_hash.to_owned(),
         deadline: wanted.deadline.unwrap_or(wanted.arrived + WINDOW),
         max_cost: wanted.max_cost,
@@ -118,6 +120,15 @@ pub async fn accept(
     };
     let response = accepted(work, &job).await?;
     Ok(work.tell(response, decision, choice))
+}
+
+/// A class as facts write it.
+pub fn class(class: Class) -> facts::job::Class {
+    match class {
+        Class::Interactive => facts::job::Class::Interactive,
+        Class::Standard => facts::job::Class::Standard,
+        Class::Bulk => facts::job::Class::Bulk,
+    }
 }
 
 /// 202 with the job as it is now.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use policy::admit::Ask;
+use policy::admit::{Ask, Limited};
 use policy::estimate::Choice;
 use policy::request::{Answer, Lane, Operation};
 use policy::snapshot::{Attempt, Failure as TryFailure, Snapshot};
@@ -23,6 +23,7 @@ use crate::auth::{self, Caller};
 use crate::catalogue::{self, Catalogue, Model};
 use crate::failure::{Failure, Kind};
 use crate::http::{self, BODY_BYTES_MAX, Request, Response};
+use crate::metrics::Elsewhere;
 use crate::observe;
 
 /// Tries of one request, at most: policy stops earlier unless many backends serve the model.
@@ -37,6 +38,7 @@ pub async fn answer(app: &App, mut request: Request, operation: Operation) -> Re
     let catalogue = app.catalogue().await?;
     let caller = auth::tenant(&catalogue, &request.headers, Permission::Submit)?;
     let controls = controls::read_unjudged(&request.headers, now)?;
+    caller.class(controls.class)?;
     let body = request.body(BODY_BYTES_MAX).await?;
     let shape = shape::read(operation, &body)?;
     let model = model_for(&catalogue, &app.knobs.knobs().model_version, &shape, operation)?;
@@ -133,8 +135,9 @@ impl Work<'_> {
                     return Ok(refuse::answer(&decision, refusal));
                 }
             };
-            if !admitted && let Err(limited) = self.admit(choice) {
-                return Ok(refuse::limited(&limited));
+            let waiting = u64::from(choice.lane == Lane::Deferred);
+            if !admitted && let Err(limited) = self.admit(choice, waiting) {
+                return Ok(self.tell_limits(refuse::limited(&limited)));
             }
             admitted = true;
             if choice.lane == Lane::Deferred {
@@ -162,11 +165,24 @@ impl Work<'_> {
         snapshot
     }
 
-    pub(super) fn admit(&self, choice: &Choice) -> Result<(), policy::admit::Limited> {
+    /// Books the request on its tenant's limits; `queued_items` of it wait in the deferred lane.
+    pub(super) fn admit(&self, choice: &Choice, queued_items: u64) -> Result<(), Limited> {
         let tokens = policy::units::Tokens(self.wanted.tokens_in.0.saturating_add(self.wanted.tokens_out.0));
-        let ask = Ask { tokens, cost: choice.cost };
+        let ask = Ask { tokens, cost: choice.cost, queued_items };
+        let (tenant, now) = (self.caller.tenant(), self.app.now());
+        self.app.metrics.let_in((&tenant.id, &tenant.limits), self.elsewhere(), &ask, now)
+    }
+
+    /// Says what is left of the tenant's limits, in the vendor's headers.
+    pub(super) fn tell_limits(&self, mut response: Response) -> Response {
         let tenant = self.caller.tenant();
-        self.app.metrics.let_in(&tenant.id, &tenant.limits, &ask, self.app.now())
+        let limits = (tenant.id.as_str(), &tenant.limits);
+        refuse::tell(&mut response, self.app.metrics.left(limits, self.elsewhere(), self.app.now()));
+        response
+    }
+
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        self.app.views.tenant(&self.caller.tenant().id, &self.app.process(), self.app.now())
     }
 
     async fn attempt(&self, choice: &Choice, body: Bytes, first: bool) -> Option<Outcome> {
@@ -248,6 +264,6 @@ impl Work<'_> {
         if self.controls.key.is_some() && choice.lane == Lane::Realtime {
             http::set(&mut response, "switchyard-idempotency", "not-stored");
         }
-        response
+        self.tell_limits(response)
     }
 }

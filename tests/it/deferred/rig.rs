@@ -173,6 +173,7 @@ impl Rig {
             kind: Kind::Request,
             url: "/v1/embeddings".to_owned(),
             model: ("m".to_owned(), Some(DIGEST.to_owned())),
+            class: facts::job::Class::default(),
             body_hash: "hash".to_owned(),
             deadline: app.now() + Millis(u64::try_from(time.as_millis()).unwrap()),
             max_cost: None,

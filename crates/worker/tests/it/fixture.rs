@@ -91,6 +91,7 @@ impl Fixture {
             model: "minilm".to_owned(),
             digest: None,
             body_hash: String::new(),
+            class: facts::job::Class::default(),
             created_ms: CREATED_MS,
             deadline_ms: Clock::REAL.now_ms() + 86_400_000,
             max_cost_micro_usd: None,

@@ -55,6 +55,7 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
     }
     let wish = wish::read(&body, now)?;
     controls.deadline = controls.deadline.or(wish.deadline);
+    controls.class = Some(caller.class(controls.class.or(wish.class))?);
     let input = input(app, tenant, &wish).await?;
     if let Some(failed) = shown::failed(&input) {
         return Ok(http::json(200, &as_asked(failed, &wish)));
@@ -162,8 +163,8 @@ impl Made<'_> {
             Verdict::Deferred(choice) | Verdict::Realtime(choice) => choice,
             Verdict::Refuse(refusal) => return Ok(refuse::answer(&decision, refusal)),
         };
-        if let Err(limited) = work.admit(choice) {
-            return Ok(refuse::limited(&limited));
+        if let Err(limited) = work.admit(choice, self.lines.count()) {
+            return Ok(work.tell_limits(refuse::limited(&limited)));
         }
         self.accept(work, &decision, choice).await
     }
@@ -206,6 +207,7 @@ impl Made<'_> {
             },
             url: self.lines.url.clone(),
             model: (model.spec.id.clone(), model.spec.digest.clone()),
+            class: defer::class(work.caller.class(work.controls.class)?),
             body_hash: self.body_hash,
             deadline: wanted.deadline.unwrap_or(wanted.arrived + defer::WINDOW),
             max_cost: wanted.max_cost,

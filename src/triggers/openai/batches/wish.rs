@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use policy::dispatch::Class;
 use policy::request::Operation;
 use policy::units::UnixMs;
 use serde_json::{Map, Value};
@@ -18,6 +19,8 @@ const WINDOW: &str = "24h";
 const METADATA_MAX: (usize, usize, usize) = (16, 64, 512);
 /// The pair of `metadata` that is a deadline, for clients that cannot send a header.
 const DEADLINE: &str = "deadline";
+/// And the pair that is a class.
+const CLASS: &str = "class";
 
 /// A wish that is right by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Wish {
     pub operation: Operation,
     /// By `metadata`.
     pub deadline: Option<UnixMs>,
+    /// By `metadata`.
+    pub class: Option<Class>,
 }
 
 /// Reads the body of a request that arrived `now`.
@@ -58,7 +63,10 @@ pub fn read(body: &[u8], now: UnixMs) -> Result<Wish, Failure> {
     let deadline = create.metadata.as_ref().and_then(|metadata| metadata.get(DEADLINE));
     let deadline = deadline.map(|value| controls::deadline(value, now)).transpose();
     let deadline = deadline.map_err(|failure| failure.of("metadata.deadline"))?;
-    Ok(Wish { create, operation, deadline })
+    let class = create.metadata.as_ref().and_then(|metadata| metadata.get(CLASS));
+    let class = class.map(|value| controls::class(value)).transpose();
+    let class = class.map_err(|failure| failure.of("metadata.class"))?;
+    Ok(Wish { create, operation, deadline, class })
 }
 
 fn text(fields: &mut Map<String, Value>, name: &'static str) -> Result<String, Failure> {
@@ -128,6 +136,7 @@ mod tests {
         let wish = read(body.to_string().as_bytes(), NOW).unwrap();
         assert_eq!(serde_json::to_value(&wish.create).unwrap(), body);
         assert_eq!(wish.operation, Operation::Embeddings);
+        assert_eq!(wish.class, None);
         assert_eq!(wish.deadline, Some(UnixMs(NOW.0 + 3_600_000)));
         let nulls = json!({ "metadata": null, "output_expires_after": null });
         let mut body = good();
@@ -149,6 +158,7 @@ mod tests {
             ("metadata", json!({ "a": "x".repeat(513) }), "metadata"),
             ("metadata", Value::Object(many), "metadata"),
             ("metadata", json!({ "deadline": "soon" }), "metadata.deadline"),
+            ("metadata", json!({ "class": "soon" }), "metadata.class"),
             ("metadata", json!({ "deadline": "2020-01-01T00:00:00Z" }), "metadata.deadline"),
             ("output_expires_after", json!({ "anchor": "now", "seconds": 3_600 }), "output_expires_after"),
             ("output_expires_after", json!({ "anchor": "created_at", "seconds": 1 }), "output_expires_after"),

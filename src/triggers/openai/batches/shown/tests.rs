@@ -28,6 +28,7 @@ fn job() -> Job {
         model: "m".to_owned(),
         digest: None,
         body_hash: String::new(),
+        class: facts::job::Class::default(),
         created_ms: T * 1_000,
         deadline_ms: (T + 86_400) * 1_000,
         max_cost_micro_usd: None,

@@ -1,0 +1,105 @@
+//! Limits of a tenant as tables: rates that refill, money by the day, what waits, and what other
+//! processes let in.
+
+use policy::admit::{Ask, Limit, Limits, Room, Seen, Usage, admit, left};
+use policy::units::{MicroUsd, Millis, Tokens, UnixMs};
+
+const NOW: UnixMs = UnixMs(1_760_000_000_000);
+const ALONE: Seen = Seen {
+    spent_today: MicroUsd(0),
+    queued_items: 0,
+    requests_elsewhere: 0,
+    tokens_elsewhere: 0,
+    processes: 1,
+};
+const ASK: Ask = Ask { tokens: Tokens(10), cost: MicroUsd(1), queued_items: 0 };
+
+fn rates(requests: u64, tokens: u64) -> Limits {
+    Limits { requests_per_minute: Some(requests), tokens_per_minute: Some(tokens), ..Limits::default() }
+}
+
+/// How many of these are let in at once.
+fn at_once(limits: &Limits, seen: &Seen, ask: &Ask) -> usize {
+    let next = |usage: &Usage| admit(limits, usage, seen, ask, NOW).ok();
+    std::iter::successors(Some(Usage::default()), next).take(10_000).count() - 1
+}
+
+#[test]
+fn rates_refill_with_time() {
+    let limits = rates(60, 600);
+    assert_eq!(at_once(&limits, &ALONE, &ASK), 60, "a minute's worth may come at once");
+    let mut usage = Usage::default();
+    for n in 0..60 {
+        let room = |limit, used| Some(Room { limit, remaining: limit - used, reset: Millis(n * 1_000) });
+        assert_eq!(left(&limits, &usage, &ALONE, NOW), (room(60, n), room(600, 10 * n)));
+        usage = admit(&limits, &usage, &ALONE, &ASK, NOW).unwrap();
+    }
+    let limited = admit(&limits, &usage, &ALONE, &ASK, NOW).expect_err("the sixty-first waits");
+    assert_eq!((limited.limit, limited.retry_after), (Limit::Requests, Millis(1_000)));
+    assert!(admit(&limits, &usage, &ALONE, &ASK, NOW + limited.retry_after).is_ok());
+    let large = Ask { tokens: Tokens(1_000_000), ..ASK };
+    assert_eq!(at_once(&limits, &ALONE, &large), 1, "larger than a minute's worth, but alone");
+    let limited = admit(&limits, &usage, &ALONE, &large, NOW + Millis(1_000)).expect_err("not beside others");
+    assert_eq!(limited.limit, Limit::Tokens);
+    assert_eq!(left(&Limits::default(), &usage, &ALONE, NOW), (None, None));
+}
+
+#[test]
+fn money_is_limited_by_the_day() {
+    let limits = Limits { usd_per_day: Some(MicroUsd(5)), ..Limits::default() };
+    assert_eq!(at_once(&limits, &ALONE, &ASK), 5);
+    let elsewhere = Seen { spent_today: MicroUsd(3), ..ALONE };
+    assert_eq!(at_once(&limits, &elsewhere, &ASK), 5 - 3 + 3, "the larger of what is known counts");
+    let all = Seen { spent_today: MicroUsd(5), ..ALONE };
+    let limited = admit(&limits, &Usage::default(), &all, &ASK, NOW).expect_err("others spent it");
+    assert_eq!(limited.limit, Limit::UsdPerDay);
+    let tomorrow = NOW + limited.retry_after;
+    assert_eq!(tomorrow.0 % 86_400_000, 0, "UTC midnight");
+    let five = Ask { cost: MicroUsd(5), ..ASK };
+    let spent = admit(&limits, &Usage::default(), &ALONE, &five, NOW).unwrap();
+    assert_eq!((spent.spent_today(NOW), spent.spent_today(tomorrow)), (MicroUsd(5), MicroUsd(0)));
+    assert!(admit(&limits, &spent, &ALONE, &ASK, NOW).is_err());
+    assert!(admit(&limits, &spent, &ALONE, &ASK, tomorrow).is_ok());
+}
+
+#[test]
+fn what_waits_is_limited_and_what_does_not_wait_is_not() {
+    let limits = Limits { queued_items: Some(100), ..Limits::default() };
+    let cases =
+        [(0, 100, true), (0, 101, false), (60, 40, true), (60, 41, false), (500, 1, false), (500, 0, true)];
+    for (waiting, more, expected) in cases {
+        let seen = Seen { queued_items: waiting, ..ALONE };
+        let done = admit(&limits, &Usage::default(), &seen, &Ask { queued_items: more, ..ASK }, NOW);
+        assert_eq!(done.is_ok(), expected, "{waiting} and {more}");
+    }
+}
+
+#[test]
+fn processes_that_see_each_other_share_a_rate() {
+    let limits = rates(60, 6_000);
+    let seen = |requests_elsewhere, processes| Seen { requests_elsewhere, processes, ..ALONE };
+    for (seen, expected) in [
+        (seen(0, 1), 60),
+        (seen(0, 3), 60),
+        (seen(20, 2), 40),
+        (seen(60, 2), 30),
+        (seen(600, 4), 15),
+        (seen(600, 600), 1),
+        (seen(0, 0), 60),
+    ] {
+        assert_eq!(at_once(&limits, &seen, &ASK), expected, "{seen:?}");
+        let (requests, _) = left(&limits, &Usage::default(), &seen, NOW);
+        let room = requests.unwrap();
+        assert_eq!((room.limit, room.remaining), (60, expected as u64), "the limit is told as it is");
+    }
+}
+
+#[test]
+fn what_is_refused_is_not_booked_at_all() {
+    let limits = Limits { usd_per_day: Some(MicroUsd(100)), ..rates(60, 25) };
+    let usage = admit(&limits, &Usage::default(), &ALONE, &ASK, NOW).unwrap();
+    let usage = admit(&limits, &usage, &ALONE, &ASK, NOW).unwrap();
+    assert_eq!(admit(&limits, &usage, &ALONE, &ASK, NOW).unwrap_err().limit, Limit::Tokens);
+    assert_eq!(usage.spent_today(NOW), MicroUsd(2));
+    assert_eq!(left(&limits, &usage, &ALONE, NOW).0.unwrap().remaining, 58);
+}

@@ -1,0 +1,110 @@
+//! Tenants in the view: what all processes let in, what those spent that are gone, and what waits by the
+//! facts.
+
+use std::collections::BTreeMap;
+
+use facts::view::{Gone, ProcessState, TenantView, View};
+use policy::admit;
+use policy::units::UnixMs;
+
+/// A process's state that was read.
+pub(super) struct Read {
+    /// Which process.
+    pub(super) process: String,
+    /// What it wrote.
+    pub(super) state: ProcessState,
+    /// How it is with the process.
+    pub(super) age: Age,
+}
+
+/// How it is with a process, by the age of its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    /// It lives.
+    Fresh,
+    /// It may be gone.
+    Stale,
+    /// It is gone: its money moves to [`Gone`], then its state is deleted.
+    Dead,
+}
+
+/// Fills in what the states say of tenants. The dead are added to the gone once: the state of one that
+/// the view before had among them may be deleted.
+pub(super) fn merge(view: &mut View, before: &View, read: &[Read], now: UnixMs) {
+    let day = admit::day(now);
+    let gone = &before.gone;
+    view.gone = if gone.day == day { gone.clone() } else { Gone { day, ..Gone::default() } };
+    for read in read {
+        let of_today = read.state.tenants.iter().filter(|(_, state)| state.day == day);
+        if read.age == Age::Dead {
+            if view.gone.processes.insert(read.process.clone()) {
+                for (tenant, state) in of_today {
+                    *view.gone.spent_micro_usd.entry(tenant.clone()).or_default() += state.spent_micro_usd;
+                }
+            }
+            continue;
+        }
+        view.processes.insert(read.process.clone(), read.state.written_at);
+        for (tenant, state) in of_today {
+            let merged = view.tenants.entry(tenant.clone()).or_default();
+            merged.spent_micro_usd += state.spent_micro_usd;
+            if read.age == Age::Fresh {
+                merged.requests += state.requests;
+                merged.tokens += state.tokens;
+            }
+        }
+    }
+    for (tenant, spent) in &view.gone.spent_micro_usd {
+        view.tenants.entry(tenant.clone()).or_default().spent_micro_usd += spent;
+    }
+}
+
+/// Fills in what waits.
+pub(super) fn queued(tenants: &mut BTreeMap<String, TenantView>, items: BTreeMap<String, u64>) {
+    for (tenant, items) in items {
+        tenants.entry(tenant).or_default().queued_items = items;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use facts::view::TenantState;
+
+    use super::*;
+
+    const NOW: UnixMs = UnixMs(1_760_000_000_000);
+
+    fn read(process: &str, age: Age, spent: u64) -> Read {
+        let state = TenantState { day: admit::day(NOW), spent_micro_usd: spent, requests: 5, tokens: 50 };
+        let tenants = BTreeMap::from([("t".to_owned(), state)]);
+        let state = ProcessState { written_at: 7, tenants, ..ProcessState::default() };
+        Read { process: process.to_owned(), state, age }
+    }
+
+    fn merged(before: &View, states: &[Read], now: UnixMs) -> View {
+        let mut view = View::default();
+        merge(&mut view, before, states, now);
+        view
+    }
+
+    #[test]
+    fn money_of_processes_that_are_gone_stays_until_the_day_ends() {
+        let first = merged(
+            &View::default(),
+            &[read("a", Age::Fresh, 10), read("b", Age::Stale, 20), read("c", Age::Dead, 40)],
+            NOW,
+        );
+        let t = first.tenants["t"];
+        assert_eq!((t.spent_micro_usd, t.requests, t.tokens), (70, 5, 50));
+        assert_eq!(first.processes.keys().collect::<Vec<_>>(), ["a", "b"]);
+        // Its state lies there still, and then no more: it counts once either way.
+        for states in
+            [vec![read("a", Age::Fresh, 11), read("c", Age::Dead, 40)], vec![read("a", Age::Fresh, 11)]]
+        {
+            assert_eq!(merged(&first, &states, NOW).tenants["t"].spent_micro_usd, 51);
+        }
+        let tomorrow = UnixMs(NOW.0 + 86_400_000);
+        let next = merged(&first, &[read("a", Age::Fresh, 11), read("c", Age::Dead, 40)], tomorrow);
+        assert_eq!(next.tenants.get("t").copied().unwrap_or_default().spent_micro_usd, 0);
+    }
+}
