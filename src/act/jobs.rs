@@ -5,6 +5,7 @@
 //! - [`survey`]: what a job's facts and its tasks come to now
 //! - [`look`]: what is to be done about one job, and when to look again
 //! - [`pack`]: waiting shards become tasks of the pool; `batch_job`: what these are added to
+//! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
 //! - [`finish`]: what is missing is filled, the summary written
 //! - [`retire`]: what is old goes
@@ -12,6 +13,7 @@
 
 pub mod accept;
 mod batch_job;
+pub mod canary;
 pub mod finish;
 pub mod lines;
 pub mod look;

@@ -1,4 +1,5 @@
-//! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists;
+//! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists,
+//! [`tier`] tells the service tier;
 //! [`files`] takes uploads, [`batches`] makes jobs of them.
 
 pub mod batches;
@@ -9,6 +10,7 @@ pub mod infer;
 pub mod models;
 pub mod refuse;
 pub mod shape;
+pub mod tier;
 
 use policy::request::Operation;
 

@@ -1,7 +1,8 @@
 //! Every decision of Switchyard, as plain functions of (knobs, request, snapshot).
 //!
 //! Start at [`route`], which picks the lane of one request; [`admit`] says whether a tenant may
-//! ask at all; [`shards`] how a job is cut, [`dispatch`] which of it goes to a pool now, [`rescue`]
+//! ask at all; [`shards`] how a job is cut, [`dispatch`] which of it goes to a pool now, [`canary`] whether its first part
+//! is checked before, [`rescue`]
 //! what is taken back to keep a deadline; [`replicas`] how many realtime replicas a backend should have; [`breaker`] whether
 //! a backend may be tried. A decision carries its [`reason`]s as data.
 //!
@@ -10,6 +11,7 @@
 
 pub mod admit;
 pub mod breaker;
+pub mod canary;
 pub mod dispatch;
 pub mod estimate;
 pub mod knobs;

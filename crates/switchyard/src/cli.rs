@@ -121,6 +121,10 @@ pub struct Up {
     /// Seconds from a node that is asked for to its first task; in Azure it is minutes.
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     pub boot: f64,
+    /// Catalogue whose models, backends, pools and tenants are added to the local ones: to put vLLM or
+    /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY.
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Option<PathBuf>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,

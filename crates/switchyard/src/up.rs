@@ -28,6 +28,8 @@ pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Fail
         nodes: flags.nodes,
         boot: Duration::from_secs_f64(flags.boot),
         server_arguments: Vec::new(),
+        catalogue: flags.catalogue,
+        settings: place.backend_keys(),
         clock: place.clock(),
         ready_file: flags.ready_file,
     });

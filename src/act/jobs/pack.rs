@@ -163,7 +163,7 @@ impl Jobs {
             }
             match self.survey(&tenant, &job, pass).instrument(trace::span(&tenant, &job)).await {
                 Ok(Some(survey)) => {
-                    work += survey.waiting().map(|open| open.left.0).sum::<u64>();
+                    work += survey.may_leave().map(|open| open.left.0).sum::<u64>();
                     surveys.push(survey);
                 }
                 // Its marker is younger than its `job.json`: the job was there and is gone.
@@ -407,7 +407,7 @@ fn runs(pool: &Pool, model: &str) -> bool {
 fn ready_shards(survey: &Survey) -> impl Iterator<Item = Ready<'_>> {
     let all = survey.state.work_left_ms(&survey.job).max(1);
     let realtime = survey.realtime_left().unwrap_or_default();
-    survey.waiting().map(move |open| Ready {
+    survey.may_leave().map(move |open| Ready {
         survey,
         shard: open.shard,
         k: open.k + 1,

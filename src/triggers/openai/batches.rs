@@ -93,7 +93,8 @@ async fn list(app: &App, request: &Request) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Read).await?;
     let tenant = &caller.tenant().id;
     let query = Query::read(request.query.as_deref().unwrap_or_default())?;
-    let mut jobs = progress::newest_batches(&app.store, tenant).await.map_err(|error| store_failed(&error))?;
+    let mut jobs =
+        progress::newest_batches(&app.store, tenant).await.map_err(|error| store_failed(&error))?;
     if let Some(after) = &query.after {
         let unknown =
             || Failure::invalid("after", "invalid_cursor", "`after` is no batch that was listed here");

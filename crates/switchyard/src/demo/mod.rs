@@ -76,6 +76,8 @@ pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(
         nodes: NODES,
         boot,
         server_arguments: Vec::new(),
+        catalogue: None,
+        settings: Vec::new(),
         clock,
         ready_file: None,
     };

@@ -150,7 +150,13 @@ impl Fixture {
 
     /// Asks the job to stop.
     pub async fn stop(&self, store: &Store) {
-        let stop = Stop { v: VERSION, why: StopWhy::Cancelled, code: None, reason: "test".to_owned(), at_ms: CREATED_MS };
+        let stop = Stop {
+            v: VERSION,
+            why: StopWhy::Cancelled,
+            code: None,
+            reason: "test".to_owned(),
+            at_ms: CREATED_MS,
+        };
         put(store, &self.keys.stop(), &stop).await;
     }
 
