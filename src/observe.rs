@@ -46,7 +46,7 @@ impl Views {
     /// The newest view, however old; empty before the first.
     pub fn newest(&self) -> View {
         self.0.read().expect("no holder of this lock panics").clone()
-}
+    }
 
     /// What a fresh view says of a tenant to the process of this name; none: there is none.
     pub fn tenant(&self, tenant: &str, process: &str, now: UnixMs) -> Option<Elsewhere> {

@@ -6,6 +6,7 @@
 //! - [`look`]: what is to be done about one job, and when to look again
 //! - [`turns`]: whose waiting shards go to a pool now; [`queued`]: how much waits
 //! - [`pack`]: shards become tasks of the pool; `batch_job`: what these are added to
+//! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
 //! - [`finish`]: what is missing is filled, the summary written
 //! - [`retire`]: what is old goes
@@ -13,6 +14,7 @@
 
 pub mod accept;
 mod batch_job;
+pub mod canary;
 pub mod finish;
 pub mod lines;
 pub mod look;

@@ -45,6 +45,32 @@ fn a_good_one_is_indexed() {
 }
 
 #[test]
+fn an_alias_may_mean_several_versions_and_an_id_never() {
+    let second =
+        r#"{"id":"m2","aliases":["org/m"],"operations":["embeddings"],"version":"v2","owned_by":"us"}"#;
+    let both = GOOD.replacen(r#""dimensions":4}]"#, &format!(r#""dimensions":4}},{second}]"#), 1);
+    let catalogue = parse(both.as_bytes(), &context()).unwrap();
+    let asked = |name, version| catalogue.asked(name, version).map(|model| model.spec.id.clone());
+    for (name, version, id) in [
+        ("org/m", "v1", "m"),
+        ("org/m", "v2", "m2"),
+        ("org/m", "v3", "m"),
+        ("m", "v2", "m"),
+        ("m2", "v1", "m2"),
+    ] {
+        assert_eq!(asked(name, version).as_deref(), Some(id), "{name} at {version}");
+    }
+    assert_eq!(asked("other", "v1"), None);
+    for wrong in [both.replacen("\"v2\"", "\"v1\"", 1), both.replacen("\"m2\"", "\"org/m\"", 1)] {
+        let problems = parse(wrong.as_bytes(), &context()).unwrap_err();
+        assert!(
+            problems.iter().any(|problem| problem.contains("`org/m` stands there twice")),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
 fn wrong_ones_are_refused_with_the_culprit() {
     let cases = [
         (r#""v":1"#, r#""v":2"#, "v is 2"),

@@ -46,8 +46,11 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     let knobs = app.knobs.knobs();
     let world = World { catalogue, knobs: &knobs };
     let pass = Pass::of(world);
-    let looked = app.jobs.look(world, tenant, id, &pass).await;
+    let realtime = lane(app, world);
+    let looked = app.jobs.look_and_check(world, (tenant, id), &pass, &realtime).await;
     let again = match looked {
+        // A check that could not be kept is made again.
+        Ok(Look::Check) => app.now(),
         Ok(Look::NoJob) => return format!("{id}: no such job"),
         Ok(Look::Ended) => return format!("{id}: ended"),
         Ok(Look::Again(at)) => at,
@@ -70,12 +73,20 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     format!("{id}: {sent} tasks added")
 }
 
+fn lane<'a>(app: &'a App, world: World<'a>) -> Realtime<'a> {
+    Realtime {
+        client: &app.client,
+        metrics: &app.metrics,
+        catalogue: world.catalogue,
+        knobs: world.knobs,
+        clock: app.clock,
+    }
+}
+
 async fn rescue(app: &App, catalogue: &Catalogue, owner: (&str, &JobId), shard: (u32, u32)) -> String {
     let knobs = app.knobs.knobs();
     let world = World { catalogue, knobs: &knobs };
-    let realtime =
-        Realtime { client: &app.client, metrics: &app.metrics, catalogue, knobs: &knobs, clock: app.clock };
-    let rescued = app.jobs.rescue(world, owner, shard, &realtime).await;
+    let rescued = app.jobs.rescue(world, owner, shard, &lane(app, world)).await;
     let (id, (shard, k)) = (owner.1, shard);
     match rescued {
         Ok(Rescued::NotDue) => format!("{id}: shard {shard} needs no rescue {k}"),

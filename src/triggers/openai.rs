@@ -1,5 +1,5 @@
-//! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference; [`models`] lists;
-//! [`files`] takes uploads, [`mod@uploads`] those in parts, [`batches`] makes jobs of them.
+//! Function `Openai`: the OpenAI API. [`infer`] routes and forwards inference, [`tier`] tells the service
+//! tier; [`models`] lists; [`files`] takes uploads, [`mod@uploads`] those in parts, [`batches`] makes jobs of them.
 
 pub mod batches;
 pub mod controls;
@@ -9,6 +9,7 @@ pub mod infer;
 pub mod models;
 pub mod refuse;
 pub mod shape;
+pub mod tier;
 pub mod uploads;
 
 use policy::request::Operation;

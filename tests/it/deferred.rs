@@ -2,6 +2,7 @@
 //! queue and of Azure Batch over real HTTP, workers that run inside the test. A "process" dies where
 //! its fault says; what production would run then runs here: sweeps, tickets, tasks.
 
+mod canary;
 pub mod counting;
 pub mod items;
 pub mod rig;

@@ -14,9 +14,15 @@ const FILES: &str = "/api/v1/files";
 
 /// A handler with a pool, whose Azure Batch does not answer.
 pub(crate) fn start_with_pool() -> Handler {
-    let mut catalogue = catalogue(&[]);
+    start_with(catalogue(&[]))
+}
+
+/// The same with this catalogue, whose models the pool runs.
+fn start_with(mut catalogue: Value) -> Handler {
+    let models: Vec<Value> =
+        catalogue["models"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
     catalogue["pools"] = json!([{
-        "name": "pool", "region": "local", "models": ["m"], "usd_per_node_hour": 0.5, "price_date": "2026-11-01",
+        "name": "pool", "region": "local", "models": models, "usd_per_node_hour": 0.5, "price_date": "2026-11-01",
         "max_nodes": 4, "slots_per_node": 1, "speed": { "base_ms": 1, "per_item_us": 100, "p95_percent": 150 },
         "boot_ms": { "p50": 600_000, "p95": 900_000 }, "worker": { "program": "worker", "folders": { "m": "/m" } },
     }]);
@@ -197,6 +203,89 @@ async fn a_request_that_is_sent_again_makes_one_batch() {
     let marked = create(&handler, &file, json!({})).header("x-stainless-retry-count", "1");
     let (_, again) = json_of(marked).await;
     assert!(again == first || again == second, "{again}");
+}
+
+/// Its key finds it although its deadline, an instant, has passed by now; without the key it is refused.
+#[tokio::test]
+async fn a_repeat_finds_its_batch_after_its_deadline() {
+    let handler = start_with_pool();
+    let file = upload(&handler, &lines(1)).await;
+    let passed = json!({ "metadata": { "deadline": "2020-01-01T00:00:00Z" } });
+    let (status, body) = json_of(create(&handler, &file, passed.clone())).await;
+    assert_eq!((status, body["error"]["code"].as_str()), (400, Some("deadline_passed")));
+    // As it was made in time: the same body under the same key.
+    let (_, other) = json_of(create(&handler, &file, json!({}))).await;
+    let store = store(&handler);
+    let (mut job, _) = job_of(&store, other["id"].as_str().unwrap()).await;
+    let body = create(&handler, &file, passed.clone()).build().unwrap();
+    let body = body.body().unwrap().as_bytes().unwrap().to_vec();
+    job.body_hash = facts::key::hex_sha256(&[b"batches\n", &body[..]].concat());
+    job.job = JobId::of_key("dev", "batches", "late");
+    let text = serde_json::to_string(&job).unwrap();
+    store.create(&JobKeys::new("dev", &job.job).job(), text).await.unwrap();
+    let keyed = |more| create(&handler, &file, more).header("idempotency-key", "late");
+    let (status, found) = json_of(keyed(passed.clone())).await;
+    assert_eq!((status, found["id"].as_str()), (200, Some(&*format!("batch_{}", job.job))), "{found}");
+    let header = keyed(passed).header("switchyard-deadline", "2020-01-01T00:00:00Z");
+    assert_eq!(json_of(header).await.1["id"], found["id"]);
+}
+
+#[tokio::test]
+async fn a_change_of_model_version_is_for_new_batches_alone() {
+    let mut versions = catalogue(&[]);
+    let first = &mut versions["models"][0];
+    (first["aliases"], first["id"]) = (json!(["cur"]), json!("m"));
+    let mut second = first.clone();
+    (second["id"], second["version"], second["digest"]) = (json!("m2"), json!("v2.0"), json!("sha256:cd34"));
+    versions["models"].as_array_mut().unwrap().push(second);
+    let handler = start_with(versions);
+    let file = upload(&handler, &lines(1).replace("\"m\"", "\"cur\"")).await;
+    let made = async || {
+        let (status, batch) = json_of(create(&handler, &file, json!({}))).await;
+        assert_eq!(status, 200, "{batch}");
+        let (job, _) = job_of(&store(&handler), batch["id"].as_str().unwrap()).await;
+        (batch["id"].as_str().unwrap().to_owned(), job.model, job.digest)
+    };
+    let (before, model, digest) = made().await;
+    assert_eq!((model.as_str(), digest.as_deref()), ("m", Some("sha256:ab12")));
+    handler.set_knobs(r#"{"model-version":"v2.0"}"#);
+    let refreshed = handler.post("/api/operate/knobs/refresh", ADMIN, "").send().await.unwrap();
+    assert_eq!(refreshed.status(), 200);
+    let (_, model, digest) = made().await;
+    assert_eq!((model.as_str(), digest.as_deref()), ("m2", Some("sha256:cd34")));
+    let (job, _) = job_of(&store(&handler), &before).await;
+    assert_eq!((job.model.as_str(), job.digest.as_deref()), ("m", Some("sha256:ab12")));
+    assert_eq!(json_of(handler.get(&format!("{BATCHES}/{before}"), KEY)).await.1["model"], "m");
+}
+
+/// Batches are listed by themselves: as many single requests as one likes lie beside them.
+#[tokio::test]
+async fn a_list_reads_batches_alone_and_cost_labels_outlive_them() {
+    let handler = start_with_pool();
+    let body = r#"{"model":"m","input":"x"}"#;
+    let single = handler.post("/api/v1/embeddings", KEY, body).header("switchyard-lane", "deferred");
+    assert_eq!(single.send().await.unwrap().status(), 202);
+    let file = upload(&handler, &lines(2)).await;
+    let metadata = json!({ "team": "a", "cost-center": "7", "note": "private" });
+    let output = json!({ "anchor": "created_at", "seconds": 3_600 });
+    let more = json!({ "metadata": metadata, "output_expires_after": output });
+    let (_, batch) = json_of(create(&handler, &file, more)).await;
+    let id = batch["id"].as_str().unwrap();
+    let store = store(&handler);
+    let listed = store.list(&facts::key::batches_of("dev")).await.unwrap();
+    assert_eq!(
+        (listed.len(), json_of(handler.get(BATCHES, KEY)).await.1["data"][0]["id"].as_str()),
+        (1, Some(id))
+    );
+    let (job, keys) = job_of(&store, id).await;
+    let labels: Vec<_> = job.cost_labels().into_keys().collect();
+    assert_eq!(labels, ["cost-center", "team"], "nothing else of the client's own");
+    // It ended long ago: what it brought has expired, the batch itself has not.
+    run(&store, &job, &keys).await;
+    let (_, done) = json_of(handler.get(&format!("{BATCHES}/{id}"), KEY)).await;
+    let file = format!("{FILES}/{}", done["output_file_id"].as_str().unwrap());
+    let (_, shown) = json_of(handler.get(&file, KEY)).await;
+    assert_eq!(shown["expires_at"].as_u64().unwrap(), shown["created_at"].as_u64().unwrap() + 3_600);
 }
 
 #[tokio::test]

@@ -53,6 +53,61 @@ async fn an_alias_is_sent_as_the_id() {
 }
 
 #[tokio::test]
+async fn azure_openai_is_spoken_to_in_its_own_way() {
+    let upstream = Upstream::start([]).await;
+    let mut azure = backend("aoai", &upstream.url);
+    (azure["style"], azure["api_version"]) = (json!("azure_openai"), json!("2024-10-21"));
+    azure["api_key_setting"] = json!("AOAI_API_KEY");
+    let handler = Stage::new(&catalogue(&[azure])).with("AOAI_API_KEY", "k-1").listen();
+    assert_eq!(handler.embed().send().await.unwrap().status(), 200);
+    let seen = &upstream.seen()[0];
+    assert_eq!(seen.path, "/openai/deployments/m/embeddings?api-version=2024-10-21");
+    assert_eq!((seen.header("api-key"), seen.header("authorization")), (Some("k-1"), None));
+}
+
+#[tokio::test]
+async fn the_tier_that_was_used_is_told_where_clients_look() {
+    let answer = || {
+        let kind = vec![("content-type", "application/json".to_owned())];
+        Step::Answer(200, kind, r#"{"id":"c","choices":[]}"#.to_owned())
+    };
+    let upstream = Upstream::start([answer(), answer(), answer()]).await;
+    let handler = Stage::new(&catalogue(&[backend("one", &upstream.url)])).listen();
+    let chat = async |tier: &str| {
+        let body = format!(r#"{{"model":"chat","messages":[{{"role":"user","content":"hi"}}]{tier}}}"#);
+        let answer = handler.post("/api/v1/chat/completions", KEY, body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let told =
+            answer.headers().get("switchyard-service-tier").map(|tier| tier.to_str().unwrap().to_owned());
+        (told, answer.text().await.unwrap())
+    };
+    assert_eq!(chat("").await, (None, r#"{"id":"c","choices":[]}"#.to_owned()), "nobody asked");
+    let told = r#"{"service_tier":"flex","id":"c","choices":[]}"#;
+    assert_eq!(chat(r#","service_tier":"flex""#).await, (Some("flex".to_owned()), told.to_owned()));
+    let (tier, body) = chat(r#","service_tier":"priority""#).await;
+    assert!(body.contains(&format!(r#""service_tier":"{}""#, tier.unwrap())), "{body}");
+    let embedded =
+        handler.post("/api/v1/embeddings", KEY, r#"{"model":"m","input":"x","service_tier":"flex"}"#);
+    let embedded = embedded.send().await.unwrap();
+    assert_eq!(embedded.headers()["switchyard-service-tier"], "flex");
+    assert_eq!(embedded.text().await.unwrap(), VECTORS, "embeddings have no such member");
+}
+
+#[tokio::test]
+async fn models_tell_what_each_lane_would_take() {
+    let handler = Stage::new(&catalogue(&[backend("one", "http://127.0.0.1:9")])).listen();
+    let models: Value = handler.get("/api/v1/models", KEY).send().await.unwrap().json().await.unwrap();
+    let shown = &models["data"][0];
+    assert_eq!((shown["id"].as_str(), shown["object"].as_str()), (Some("m"), Some("model")));
+    let lanes = &shown["switchyard"];
+    assert_eq!((&lanes["realtime"]["place"], &lanes["realtime"]["items"]), (&json!("one"), &json!(1)));
+    assert_eq!(lanes["realtime"]["queue_fraction"], 0.0);
+    assert!(lanes["realtime"]["eta_p50_ms"].as_u64() <= lanes["realtime"]["eta_p95_ms"].as_u64());
+    assert!(lanes["deferred"].is_null(), "there is no pool");
+    assert!(models["data"][2]["switchyard"]["realtime"].is_null(), "nobody serves it");
+}
+
+#[tokio::test]
 async fn a_failed_try_goes_to_another_backend() {
     let steps = [Step::Close, Step::Answer(500, vec![], "x".into()), Step::Answer(404, vec![], "{}".into())];
     for step in steps {

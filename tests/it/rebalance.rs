@@ -128,6 +128,7 @@ impl Scene {
             id,
             tenant: "dev".to_owned(),
             kind: Kind::Request,
+            class: facts::job::Class::default(),
             url: "/v1/embeddings".to_owned(),
             model: ("m".to_owned(), Some(DIGEST.to_owned())),
             body_hash: "hash".to_owned(),

@@ -1,15 +1,17 @@
 //! Every decision of Switchyard, as plain functions of (knobs, request, snapshot).
 //!
 //! Start at [`route`], which picks the lane of one request; [`admit`] says whether a tenant may
-//! ask at all; [`shards`] how a job is cut, [`dispatch`] which of it goes to a pool now, [`fair`] whose turn
-//! it is there, [`rescue`] what is taken back to keep a deadline; [`replicas`] how many realtime replicas a
-//! backend should have; [`breaker`] whether a backend may be tried. A decision carries its [`reason`]s as data.
+//! ask at all; [`shards`] how a job is cut, [`canary`] whether its first part is checked before the rest
+//! leaves, [`dispatch`] which of it goes to a pool now, [`fair`] whose turn it is there, [`rescue`] what is
+//! taken back to keep a deadline; [`rebalance`] how large a pool is, [`replicas`] how many realtime replicas
+//! a backend should have; [`breaker`] whether a backend may be tried. A decision carries its [`reason`]s as data.
 //!
 //! Deliberately absent: a clock, I/O, logging, randomness, serialization, dependencies. The
 //! service and the simulator call the same functions with the same result.
 
 pub mod admit;
 pub mod breaker;
+pub mod canary;
 pub mod dispatch;
 pub mod estimate;
 pub mod fair;

@@ -126,6 +126,12 @@ codes! {
     WaitingForRoom = "waiting_for_room",
     /// Job: too small for a task of its own, and nothing leaves with it yet.
     WaitingForCompany = "waiting_for_company",
+    /// Job: its first part is run and checked before the rest leaves for the pool.
+    WaitingForCanary = "waiting_for_canary",
+    /// Job: all of it left unchecked, because its deadline does not let it wait.
+    CanarySkipped = "canary_skipped",
+    /// Job: its first results are unsound; the rest was not run.
+    CanaryFailed = "canary_failed",
     /// Job: its tasks are added and no node has a free slot.
     WaitingForNode = "waiting_for_node",
     /// Job: Azure Batch does not answer; nothing is lost.

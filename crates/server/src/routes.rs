@@ -143,6 +143,7 @@ fn described(app: &App, id: &str) -> Model {
         object: "model".into(),
         created: app.created,
         owned_by: "switchyard".to_owned(),
+        switchyard: None,
     }
 }
 

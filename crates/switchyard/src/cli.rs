@@ -157,6 +157,10 @@ pub struct Up {
     /// secret that its requests are signed with stands in the ready file, new with each start.
     #[arg(long, value_name = "URL", value_parser = loopback_url)]
     pub webhook: Option<String>,
+    /// Catalogue whose models, backends, pools and tenants are added to the local ones: to put vLLM or
+    /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY.
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Option<PathBuf>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,

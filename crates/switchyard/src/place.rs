@@ -80,6 +80,13 @@ impl Place {
         &self.environment
     }
 
+    /// Settings that may be keys of backends: their names end as a catalogue demands. This command's own
+    /// key is none of them.
+    pub fn backend_keys(&self) -> Vec<(String, String)> {
+        let is_key = |name: &str| name.ends_with("_API_KEY") && name != API_KEY;
+        self.environment.iter().filter(|(name, _)| is_key(name)).cloned().collect()
+    }
+
     /// The folder with `host.json` and `functions/`: the working copy that this program was built
     /// from, or the current folder.
     pub fn root(&self) -> PathBuf {

@@ -30,6 +30,8 @@ pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Fail
         boot: Duration::from_secs_f64(flags.boot),
         server_arguments: Vec::new(),
         webhook: flags.webhook,
+        catalogue: flags.catalogue,
+        settings: place.backend_keys(),
         clock: place.clock(),
         ready_file: flags.ready_file,
     });

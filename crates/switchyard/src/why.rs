@@ -17,6 +17,15 @@ const LOG_LINES: usize = 20;
 const MEANINGS: &[(&str, &str)] = &[
     ("waiting_for_room", "its shards wait for a task of the pool to end"),
     ("waiting_for_company", "too small for a task of its own; it leaves with others, or at the time given"),
+    (
+        "waiting_for_canary",
+        "of eight shards or more, so its first one is run and its vectors checked before the rest leaves for the pool",
+    ),
+    ("canary_skipped", "all of it left for the pool unchecked, because its deadline does not let it wait"),
+    (
+        "canary_failed",
+        "its first results are unsound (NaN, wrong length or norm, or not what the realtime lane answers); the rest was not run",
+    ),
     ("waiting_for_node", "its tasks are added and no node has a free slot"),
     ("batch_unavailable", "Azure Batch does not answer; nothing is lost"),
     ("running", "computed in the pool"),

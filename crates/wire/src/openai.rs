@@ -16,6 +16,8 @@ pub use upload::{Upload, UploadComplete, UploadCreate, UploadPart, UploadPartCre
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -102,6 +104,19 @@ pub enum Vector {
     Base64(String),
 }
 
+impl Vector {
+    /// Its numbers; none where base64 holds no whole 32-bit floats.
+    pub fn values(&self) -> Option<Vec<f32>> {
+        let text = match self {
+            Vector::Float(values) => return Some(values.clone()),
+            Vector::Base64(text) => text,
+        };
+        let bytes = STANDARD.decode(text).ok()?;
+        let (values, rest) = bytes.as_chunks::<4>();
+        rest.is_empty().then(|| values.iter().map(|value| f32::from_le_bytes(*value)).collect())
+    }
+}
+
 /// Tokens that were used.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 pub struct Usage {
@@ -131,6 +146,40 @@ pub struct Model {
     pub created: u64,
     /// Who owns it.
     pub owned_by: String,
+    /// What it would take to ask it now. A member of ours; OpenAI's clients ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchyard: Option<ModelLanes>,
+}
+
+/// What a model takes in each lane, as it is seen now.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+pub struct ModelLanes {
+    /// `sha256:…` of the weights that new work runs on.
+    pub digest: Option<String>,
+    /// One item now; none: no backend may be tried.
+    pub realtime: Option<LaneEstimate>,
+    /// 1,000 items later; none: no pool takes work.
+    pub deferred: Option<LaneEstimate>,
+}
+
+/// What a lane would take for items of a usual length.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+pub struct LaneEstimate {
+    /// The backend or pool.
+    pub place: String,
+    /// Items that the numbers are for.
+    pub items: u64,
+    /// Tokens of each, in and out.
+    pub tokens_per_item: u64,
+    /// Half of such work is done within this, milliseconds.
+    pub eta_p50_ms: u64,
+    /// 19 of 20 are done within this.
+    pub eta_p95_ms: u64,
+    /// US dollars, all of it.
+    pub cost_usd: f64,
+    /// How much of it is taken, from 0 to 1: of a backend's slots at its most replicas; of a pool, the share
+    /// of its next 24 hours that accepted work fills.
+    pub queue_fraction: f64,
 }
 
 /// Body of every answer outside 2xx.

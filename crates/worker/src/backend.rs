@@ -4,6 +4,10 @@ use serde_json::value::RawValue;
 
 use crate::encoder::Encoder;
 use crate::upstream::Upstream;
+use crate::vectors;
+
+/// What answers with vectors.
+const EMBEDDINGS: &str = "/v1/embeddings";
 
 /// What answers items.
 #[derive(Debug)]
@@ -48,6 +52,9 @@ pub enum Trouble {
     /// The backend refuses this worker as such: its key, its path, its model.
     #[error("the backend refuses this worker: {0}")]
     Refused(String),
+    /// The backend answered with vectors that cannot be right: a broken device or driver.
+    #[error("the backend's vectors are unsound: {0}; look at this node's device and driver")]
+    Unsound(String),
     /// The backend failed on this very item, again and again.
     #[error("the backend fails: {0}")]
     Failing(String),
@@ -65,7 +72,7 @@ impl Backend {
     /// Whether it can answer what asks for `url` at all.
     pub fn serves(&self, url: &str) -> bool {
         match self {
-            Backend::Model(_) => url == "/v1/embeddings",
+            Backend::Model(_) => url == EMBEDDINGS,
             Backend::Server(_) => is_path(url),
         }
     }
@@ -85,8 +92,17 @@ impl Backend {
     pub async fn answer(&self, request: Request<'_>) -> Result<Answer, Trouble> {
         match self {
             Backend::Model(encoder) => encoder.answer(request).await,
-            Backend::Server(upstream) => upstream.answer(request).await,
+            Backend::Server(upstream) => sound(request.url, upstream.answer(request).await?),
         }
+    }
+}
+
+/// An answer whose vectors may become results.
+fn sound(url: &str, answer: Answer) -> Result<Answer, Trouble> {
+    let has_vectors = url == EMBEDDINGS && answer.status == 200;
+    match has_vectors.then(|| vectors::wrong_in(&answer.body)).flatten() {
+        Some(wrong) => Err(Trouble::Unsound(wrong)),
+        None => Ok(answer),
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use wire::embeddings::{self, Inputs, Invalid, TOKENS_MAX};
 
 use crate::backend::{Answer, Request, Trouble};
+use crate::vectors;
 
 /// Tokens of one engine batch: what the server takes as well.
 const BATCH_TOKENS: usize = 1024;
@@ -92,6 +93,9 @@ impl Encoder {
         let pending = self.engine.submit(sequences).map_err(|refused| failing(refused.to_string()))?;
         let mut vectors = pending.await.map_err(|error| failing(error.to_string()))?;
         drop(held);
+        if let Some(wrong) = vectors.iter().find_map(|vector| vectors::wrong(vector)) {
+            return Err(Trouble::Unsound(wrong));
+        }
         let model = request.model.map_or(asked.model, str::to_owned);
         let (dimensions, format) = (asked.dimensions, asked.format);
         self.crunch(move || {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::backend::Trouble;
 use crate::error::Error;
 
 /// Exit codes. [`HELP`] says after which of them the same command may be given again as it is.
@@ -18,6 +19,8 @@ pub enum Exit {
     Missing = 66,
     /// The backend is down or fails.
     Backend = 69,
+    /// The backend's vectors are unsound; nothing of the open chunk was kept.
+    Unsound = 70,
     /// The system gives no thread or no signals.
     System = 71,
     /// A disk or a quota is full, or the output is there already.
@@ -38,6 +41,7 @@ Exit codes:
   65  a pack, job or input cannot be read
   66  the pack or the input file is not there
   69  the backend is down, refuses this worker or fails          (run again)
+  70  the backend's vectors are not finite or have no length     (on another node)
   71  the system refuses a thread or a signal handler            (run again)
   73  the disk is full, or --output exists already
   74  the store fails                                            (run again)
@@ -59,6 +63,7 @@ impl From<&Error> for Exit {
             Error::PackMissing(_) => Exit::Missing,
             Error::Unreadable { .. } => Exit::Unreadable,
             Error::WrongModel { .. } | Error::NotServed { .. } => Exit::Model,
+            Error::Backend(Trouble::Unsound(_)) => Exit::Unsound,
             Error::Backend(_) => Exit::Backend,
             Error::Store(_) => Exit::Store,
             Error::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::Missing,
@@ -76,10 +81,22 @@ mod tests {
     #[test]
     fn help_and_documents_list_every_code() {
         use Exit::{
-            Backend, CannotCreate, Done, Interrupted, Missing, Model, Store, System, Unreadable, Usage,
+            Backend, CannotCreate, Done, Interrupted, Missing, Model, Store, System, Unreadable, Unsound,
+            Usage,
         };
-        let all =
-            [Done, Usage, Unreadable, Missing, Backend, System, CannotCreate, Store, Interrupted, Model];
+        let all = [
+            Done,
+            Usage,
+            Unreadable,
+            Missing,
+            Backend,
+            Unsound,
+            System,
+            CannotCreate,
+            Store,
+            Interrupted,
+            Model,
+        ];
         let page = include_str!("../../../docs/operations.md");
         for exit in all {
             let code = format!("{:>4}  ", exit as u8);

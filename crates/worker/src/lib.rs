@@ -8,6 +8,7 @@
 //! - [`suspect`]: a chunk in which tries died, item by item behind marks
 //! - [`items`]: lines in, lines out, many at once
 //! - [`backend`]: what answers an item: [`encoder`] on this machine's own model, [`upstream`] over HTTP
+//! - [`vectors`]: what no result may hold, whatever computed it
 //! - [`by_hand`]: the same filter from file to file
 //! - [`progress`]: how far it is, every few seconds; [`terminal`]: how a person reads it
 //! - [`notice`]: the platform's word that this node is about to go
@@ -31,6 +32,7 @@ pub mod settings;
 pub mod suspect;
 pub mod terminal;
 pub mod upstream;
+pub mod vectors;
 
 pub use backend::{Backend, Trouble};
 

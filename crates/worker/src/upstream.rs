@@ -307,7 +307,7 @@ mod tests {
             Ok(_) => "answer",
             Err(Miss { trouble: Trouble::Down(_), .. }) => "down",
             Err(Miss { trouble: Trouble::Refused(_), .. }) => "refused",
-            Err(Miss { trouble: Trouble::Failing(_), .. }) => "failing",
+            Err(Miss { trouble: Trouble::Failing(_) | Trouble::Unsound(_), .. }) => "failing",
         };
         for (statuses, expected) in [
             (&[200, 400, 413, 422, 451][..], "answer"),

@@ -6,6 +6,7 @@ use facts::job::{ChunkSizes, Counts, End, Status, Stop, StopWhy};
 use facts::key::{self, JobKeys};
 use facts::{Job, State, line};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use policy::reason::Code;
 use serde::Deserialize;
 
 use super::accept::ready_marker;
@@ -31,8 +32,19 @@ impl Jobs {
     /// # Errors
     /// [`Trouble`].
     pub async fn stop(&self, job: &Job, why: StopWhy, reason: &str) -> Result<(), Trouble> {
-        let stop =
-            Stop { v: facts::VERSION, why, code: None, reason: reason.to_owned(), at_ms: self.now().0 };
+        self.stop_with(job, why, None, reason).await
+    }
+
+    /// The same, for a reason that has a code of its own.
+    pub(super) async fn stop_with(
+        &self,
+        job: &Job,
+        why: StopWhy,
+        code: Option<Code>,
+        reason: &str,
+    ) -> Result<(), Trouble> {
+        let (code, reason) = (code.map(|code| code.as_str().to_owned()), reason.to_owned());
+        let stop = Stop { v: facts::VERSION, why, code, reason, at_ms: self.now().0 };
         self.store().create(&JobKeys::new(&job.tenant, &job.job).stop(), text(&stop)).await?;
         Ok(())
     }

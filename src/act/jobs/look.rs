@@ -8,6 +8,7 @@ use facts::job::StopWhy;
 use facts::key::{self, JobKeys};
 use facts::{Job, JobId};
 use policy::Knobs;
+use policy::canary::Gate;
 use policy::rescue::{self, At, Shard};
 use policy::units::{Millis, UnixMs};
 
@@ -40,6 +41,8 @@ pub enum Look {
     NoJob,
     /// It has ended; nothing is to be done.
     Ended,
+    /// Its first chunk is to be checked before anything else is done.
+    Check,
     /// It goes on; to be looked at again then.
     Again(UnixMs),
 }
@@ -64,6 +67,9 @@ impl Jobs {
         if survey.phase() == Phase::Stopping {
             self.seal(&survey.job, &survey.state).await?;
             survey = self.survey(tenant, id, pass).await?.unwrap_or(survey);
+        }
+        if matches!(survey.phase(), Phase::Waiting | Phase::Running) && survey.canary_due() {
+            return Ok(Look::Check);
         }
         let retention = world.knobs.retention_days;
         match survey.phase() {
@@ -148,6 +154,9 @@ impl Jobs {
         let now = self.now();
         let deadline = UnixMs(survey.job.deadline_ms);
         let mut next = (now + LOOK_EVERY).min(deadline);
+        if let Gate::Held { until } = survey.gate {
+            next = next.min(until);
+        }
         for open in &survey.open {
             let shard = shard_for_rescue(survey, open);
             let due = match open.at {

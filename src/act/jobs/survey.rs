@@ -11,12 +11,15 @@ use facts::job::{Place, Try};
 use facts::key::JobKeys;
 use facts::{Job, JobId, Pack, State, fold};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use policy::canary::{self, Gate};
+use policy::request::Operation;
 use policy::rescue::At;
 use policy::units::{MicroUsd, Millis, UnixMs};
 
 use super::finish::Spent;
 use super::look::World;
 use super::{Jobs, Trouble, trace};
+use crate::act::realtime;
 use crate::azure::batch::Task;
 use crate::azure::batch::task::TaskState;
 use crate::catalogue::{Backend, Pool};
@@ -35,6 +38,8 @@ pub struct Survey {
     pub open: Vec<Open>,
     /// Whether its owner asked for the realtime lane.
     pub promoted: bool,
+    /// What of it may leave for its pool.
+    pub gate: Gate,
 }
 
 /// A shard that is not done.
@@ -100,6 +105,12 @@ impl Survey {
         self.open.iter().filter(|open| open.at == At::Nowhere && !open.unknown)
     }
 
+    /// Those of them that may leave for the pool now: before its first part is checked, only that.
+    pub fn may_leave(&self) -> impl Iterator<Item = &Open> {
+        let is_held = matches!(self.gate, Gate::Held { .. });
+        self.waiting().filter(move |open| !is_held || open.shard == 0)
+    }
+
     /// What is left of the whole job in the realtime lane; none where nothing serves it there.
     pub fn realtime_left(&self) -> Option<Millis> {
         let all: u64 = self.job.shards.iter().map(|shard| shard.work_ms).sum();
@@ -132,7 +143,27 @@ impl Jobs {
             let looks: Vec<_> = shards.map(|(shard, _)| self.open_shard(&job, &state, shard, pass)).collect();
             open = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         }
-        Ok(Some(Survey { job, state, open, promoted }))
+        let checked = listing.iter().any(|found| found.key == keys.canary());
+        let mut survey = Survey { job, state, open, promoted, gate: Gate::Open };
+        survey.gate = self.gate(&survey, checked, pass);
+        Ok(Some(survey))
+    }
+
+    fn gate(&self, survey: &Survey, checked: bool, pass: &Pass) -> Gate {
+        let job = &survey.job;
+        let pool = pass.pools.iter().find(|pool| pool.facts.name == job.pool).map(|pool| &pool.facts);
+        let slots = pool.map_or(1, |pool| u64::from(pool.max_nodes) * u64::from(pool.slots_per_node));
+        let known = canary::Job {
+            shards: job.shards.len(),
+            has_vectors: job.url == realtime::url(Operation::Embeddings),
+            checked,
+            deadline: UnixMs(job.deadline_ms),
+            left: Millis(survey.state.work_left_ms(job)),
+            realtime: survey.realtime_left().unwrap_or_default(),
+            slots,
+            boot: pool.map_or(Millis(0), |pool| pool.boot.p95),
+        };
+        canary::gate(&known, self.now())
     }
 
     async fn open_shard(&self, job: &Job, state: &State, shard: u32, pass: &Pass) -> Result<Open, Trouble> {

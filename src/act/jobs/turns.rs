@@ -118,7 +118,7 @@ impl Jobs {
             match self.survey(tenant, &owner.job, pass).instrument(trace::span(tenant, &owner.job)).await {
                 Ok(Some(survey)) => {
                     *work.entry(*tenant).or_default() +=
-                        survey.waiting().map(|open| open.left.0).sum::<u64>();
+                        survey.may_leave().map(|open| open.left.0).sum::<u64>();
                     surveys.push(survey);
                 }
                 // Its marker is younger than its `job.json`: the job was there and is gone.
@@ -243,7 +243,7 @@ fn with_load(world: World<'_>, offer: dispatch::Pool, model: &str) -> dispatch::
 fn ready_shards(survey: &Survey) -> impl Iterator<Item = Ready<'_>> {
     let all = survey.state.work_left_ms(&survey.job).max(1);
     let realtime = survey.realtime_left().unwrap_or_default();
-    survey.waiting().map(move |open| Ready {
+    survey.may_leave().map(move |open| Ready {
         survey,
         shard: open.shard,
         k: open.k + 1,

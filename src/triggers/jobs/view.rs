@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use facts::fold::Phase;
 use facts::job::{End, Kind, Status, Stop};
 use facts::view::PoolView;
+use policy::canary::Gate;
 use policy::dispatch;
 use policy::reason::{Code, Evidence, Reason};
 use policy::rescue::At;
@@ -108,6 +109,9 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
         let code = match stop.why {
             facts::job::StopWhy::Cancelled => Code::Stopping,
             facts::job::StopWhy::Expired => Code::Expired,
+            facts::job::StopWhy::Failed if stop.code.as_deref() == Some(Code::CanaryFailed.as_str()) => {
+                Code::CanaryFailed
+            }
             facts::job::StopWhy::Failed => Code::TriesUsedUp,
         };
         return vec![Reason::new(code).with("asked", Evidence::At(UnixMs(stop.at_ms)))];
@@ -141,7 +145,8 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
         let reason = Reason::new(Code::BatchUnavailable).with("shards", Evidence::Count(unknown));
         reasons.push(reason.next("it is asked again", None));
     }
-    if let Some(open) = survey.waiting().next() {
+    reasons.extend(canary(survey));
+    if let Some(open) = survey.may_leave().next() {
         let waiting = dispatch::Waiting {
             class: turns::class(job.class),
             work: open.left,
@@ -173,6 +178,23 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
         }
     }
     reasons
+}
+
+/// Why the rest of a large job does not leave yet, or left unchecked.
+fn canary(survey: &Survey) -> Option<Reason> {
+    let others = survey.waiting().filter(|open| open.shard > 0).count() as u64;
+    match survey.gate {
+        Gate::Held { until } if others > 0 => Some(
+            Reason::new(Code::WaitingForCanary)
+                .with("shards", Evidence::Count(others))
+                .next("the rest leaves once the first part is checked, then at the latest", Some(until))
+                .remedy("promote the job to realtime", None),
+        ),
+        Gate::Hurried if others > 0 => {
+            Some(Reason::new(Code::CanarySkipped).with("shards", Evidence::Count(others)))
+        }
+        _ => None,
+    }
 }
 
 impl Beside {

@@ -17,6 +17,7 @@ use super::defer;
 use super::models::unknown;
 use super::refuse;
 use super::shape::{self, Shape};
+use super::tier;
 use crate::act::forward::{Outcome, Try, forward};
 use crate::app::App;
 use crate::auth::{self, Caller};
@@ -48,6 +49,7 @@ pub async fn answer(app: &App, mut request: Request, operation: Operation) -> Re
     }
     let wanted = wanted(model, operation, &shape, &controls, now);
     let body_hash = defer::hash(operation, &body);
+    let tier = shape.tier_named.then_some(shape.tier);
     let body = shape.named(&body, &model.spec.id);
     let work =
         Work { app, catalogue: &catalogue, model, wanted, controls, request: &request, caller: &caller };
@@ -55,7 +57,11 @@ pub async fn answer(app: &App, mut request: Request, operation: Operation) -> Re
         return Ok(known);
     }
     work.controls.judge(now)?;
-    work.run(body, &body_hash).await
+    let answer = work.run(body, &body_hash).await?;
+    match tier {
+        Some(asked) => tier::tell(answer, operation, asked).await,
+        None => Ok(answer),
+    }
 }
 
 /// The model that a body names, of `version` where an alias means several.

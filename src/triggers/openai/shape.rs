@@ -44,6 +44,8 @@ pub struct Shape<'a> {
     pub tokens_out: Tokens,
     /// `service_tier`.
     pub tier: Tier,
+    /// Whether the client named it: then the answer says which one was used.
+    pub tier_named: bool,
     /// Whether events are wanted instead of one answer.
     pub stream: bool,
     dimensions: Option<u32>,
@@ -103,6 +105,7 @@ pub fn read(operation: Operation, body: &[u8]) -> Result<Shape<'_>, Failure> {
         tokens_in: Tokens(0),
         tokens_out: Tokens(0),
         tier,
+        tier_named: top.service_tier.is_some_and(|given| given.get() != "null"),
         stream: stream.unwrap_or(false),
         dimensions: None,
         longest_text_bytes: 0,

@@ -65,6 +65,32 @@ impl ModelFacts {
     }
 }
 
+/// Adds the entries of a catalogue file: a further backend, model or tenant. One that has the id or name of
+/// an entry here takes its place. What they say is the handler's to check.
+pub(super) fn add_from(catalogue: &mut Value, file: &Path) -> std::io::Result<()> {
+    let shown = |what: String| std::io::Error::other(format!("{}: {what}", file.display()));
+    let text = std::fs::read(file).map_err(|error| shown(error.to_string()))?;
+    let further: Value =
+        serde_json::from_slice(&text).map_err(|error| shown(format!("is no JSON: {error}")))?;
+    add(catalogue, further).map_err(shown)
+}
+
+fn add(catalogue: &mut Value, further: Value) -> Result<(), String> {
+    let Value::Object(further) = further else { return Err("is no JSON object".to_owned()) };
+    for (section, entries) in further.into_iter().filter(|(section, _)| section != "v") {
+        let Value::Array(entries) = entries else { return Err(format!("`{section}` is no list")) };
+        let Some(own) = catalogue[&section].as_array_mut() else {
+            return Err(format!("`{section}` is no section of a catalogue"));
+        };
+        for entry in entries {
+            let name = |entry: &Value| ["id", "name", "prefix"].map(|name| entry[name].clone());
+            own.retain(|other| name(other) != name(&entry));
+            own.push(entry);
+        }
+    }
+    Ok(())
+}
+
 /// What the stack is made of, as far as decisions look at it.
 pub(super) struct Made<'a> {
     pub(super) backend_url: &'a str,
@@ -156,4 +182,26 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
         }],
         "admins": [keys.admin.entry()],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_entries_are_added_and_take_the_place_of_their_namesakes() {
+        let own = || json!({"v": 1, "models": [{"id": "m"}], "backends": [{"name": "b", "url": "x"}]});
+        let mut catalogue = own();
+        let further = json!({"v": 1, "models": [{"id": "chat"}], "backends": [{"name": "b", "url": "y"}]});
+        add(&mut catalogue, further).unwrap();
+        assert_eq!(catalogue["models"], json!([{"id": "m"}, {"id": "chat"}]));
+        assert_eq!(catalogue["backends"], json!([{"name": "b", "url": "y"}]));
+        for (wrong, told) in [
+            (json!([]), "no JSON object"),
+            (json!({"models": {}}), "`models` is no list"),
+            (json!({"modles": []}), "`modles` is no section"),
+        ] {
+            assert!(add(&mut own(), wrong).unwrap_err().contains(told), "{told}");
+        }
+    }
 }

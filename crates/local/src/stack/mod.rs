@@ -87,6 +87,10 @@ pub struct Options {
     pub server_arguments: Vec<String>,
     /// Where the tenant's webhook is, if it has one.
     pub webhook: Option<String>,
+    /// A catalogue whose entries are added to the local one's.
+    pub catalogue: Option<PathBuf>,
+    /// Settings that the handler gets besides those of the stack: keys of that catalogue's backends.
+    pub settings: Vec<(String, String)>,
     /// Told to handler, host, queue and front.
     pub clock: Clock,
     /// Written when the stack is ready, and again when its processes change; so is [`READY_FILE`] in
@@ -196,7 +200,8 @@ impl Stack {
             ready.webhook_url = Some(url.clone());
             ready.webhook_secret = Some(keys::webhook_secret().map_err(io("no random bytes"))?);
         }
-        let settings = platform::app_settings(options.clock, &files, &ready, (&queue, &batch, &telemetry));
+        let own = platform::app_settings(options.clock, &files, &ready, (&queue, &batch, &telemetry));
+        let settings = options.settings.iter().cloned().chain(own).collect();
         let stop = CancellationToken::new();
         let run = platform::HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
         // A start that fails from here on must not leave the host running.
@@ -362,13 +367,17 @@ async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys
     let (app, blobs, model) = (files.app.clone(), files.blobs.clone(), options.model.clone());
     let (replicas, cold_start) = (options.replicas, options.cold_start);
     let (nodes, boot, clock, webhook) = (options.nodes, options.boot, options.clock, options.webhook.clone());
+    let further = options.catalogue.clone();
     let work = tokio::task::spawn_blocking(move || {
         stage::stage(&source, &app)?;
         let folder = std::path::absolute(&model).map_err(io("the model's folder"))?;
         let facts = ModelFacts::read(&model).map_err(io("cannot read the model"))?;
         let (backend_url, model, keys) = (front.as_str(), folder.as_path(), &keys);
         let made = Made { backend_url, replicas, cold_start, nodes, boot, model, webhook, clock, keys };
-        let catalogue = catalogue::catalogue(&facts, &made);
+        let mut catalogue = catalogue::catalogue(&facts, &made);
+        if let Some(further) = &further {
+            catalogue::add_from(&mut catalogue, further).map_err(io("the further catalogue"))?;
+        }
         let file = blobs.join("config/catalogue.json");
         write_whole(&file, format!("{catalogue:#}\n").as_bytes()).map_err(io("cannot write the catalogue"))
     });

@@ -78,6 +78,8 @@ pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(
         boot,
         server_arguments: Vec::new(),
         webhook: None,
+        catalogue: None,
+        settings: Vec::new(),
         clock,
         ready_file: None,
     };

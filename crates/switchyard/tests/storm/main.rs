@@ -8,6 +8,7 @@
 //! - [`client`]: a client that asks again until it is answered
 //! - [`processes`]: who runs, as the kernel sees it
 //! - [`check`]: what must hold once the job has ended
+//! - [`volume`]: a million lines instead of a storm, and what they cost
 //!
 //! Who is next comes from a seed; when, from the job: a strike waits until the job has got further by a few
 //! chunks since the last one. The seed is printed; SWITCHYARD_STORM_SEED gives another.
@@ -20,6 +21,7 @@ mod client;
 mod processes;
 mod stack;
 mod strike;
+mod volume;
 
 use std::time::{Duration, Instant};
 

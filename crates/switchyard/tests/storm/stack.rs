@@ -26,16 +26,23 @@ pub struct Stack {
     up: Child,
     folder: PathBuf,
     epoch_ms: u64,
+    speed: f64,
 }
 
 impl Stack {
     /// Starts it for the first time; the programs are built if need be.
     pub async fn start() -> Stack {
+        Stack::start_at(SPEED).await
+    }
+
+    /// The same with a clock that runs this fast.
+    pub async fn start_at(speed: f64) -> Stack {
         let folder = std::env::temp_dir().join(format!("switchyard-storm-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         let epoch_ms = Clock::REAL.now_ms();
-        let mut stack = Stack { up: spawn(&folder, epoch_ms, &[]), folder, epoch_ms };
+        let up = spawn(&folder, (epoch_ms, speed), &[]);
+        let mut stack = Stack { up, folder, epoch_ms, speed };
         stack.until_ready().await;
         stack
     }
@@ -100,7 +107,7 @@ impl Stack {
         std::fs::remove_file(self.ready_file()).unwrap();
         tokio::time::sleep(RESTART_AFTER).await;
         // The first start has built the programs.
-        self.up = spawn(&self.folder, self.epoch_ms, &["--no-build"]);
+        self.up = spawn(&self.folder, (self.epoch_ms, self.speed), &["--no-build"]);
         self.until_ready().await;
         let gone = async || (!left.iter().any(Process::is_alive)).then_some(());
         until("the leftovers of the killed stack to be ended", gone).await;
@@ -193,7 +200,7 @@ fn model() -> PathBuf {
     local::cargo::workspace_root().join("crates/engine/testdata/synthetic-bert")
 }
 
-fn spawn(folder: &Path, epoch_ms: u64, further: &[&str]) -> Child {
+fn spawn(folder: &Path, (epoch_ms, speed): (u64, f64), further: &[&str]) -> Child {
     let log = OpenOptions::new().create(true).append(true).open(folder.join("up.log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_switchyard"))
         .args(["up", "--port", "0", "--cold-start", "0.1", "--boot", BOOT_S, "--model"])
@@ -204,7 +211,7 @@ fn spawn(folder: &Path, epoch_ms: u64, further: &[&str]) -> Child {
         .arg(folder.join("asked.json"))
         .args(further)
         .env(clock::EPOCH_SETTING, epoch_ms.to_string())
-        .env(clock::SPEED_SETTING, SPEED.to_string())
+        .env(clock::SPEED_SETTING, speed.to_string())
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()

@@ -88,7 +88,7 @@ fn counts(seen: &Progress) -> RequestCounts {
 
 fn errors(stop: &Stop) -> BatchErrors {
     let error = BatchError {
-        code: stop.why.item_code().to_owned(),
+        code: stop.code.clone().unwrap_or_else(|| stop.why.item_code().to_owned()),
         line: None,
         message: stop.reason.clone(),
         param: None,
