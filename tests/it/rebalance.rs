@@ -300,6 +300,10 @@ fn says(status: u16, code: &str) -> Step {
     Step::Answer(status, vec![], body.to_string())
 }
 
+/// What it is, the formula in force, whether it is kicked, what the service answers, what becomes of
+/// it, and the calls that takes.
+type Case<'a> = (&'a str, Option<&'a str>, bool, Vec<Step>, &'a str, usize);
+
 #[tokio::test]
 async fn what_the_service_says_is_an_outcome() {
     let scene = Scene::start(&json!({}));
@@ -316,7 +320,7 @@ async fn what_the_service_says_is_an_outcome() {
     let other = formula::write(&Plan { spot: 1, ..plan(now) }, Millis::from_secs(300), &Default::default());
     let other = other.unwrap();
     let too_soon = || says(503, "TooManyEnableAutoScaleRequests");
-    let cases: Vec<(&str, Option<&str>, bool, Vec<Step>, &str, usize)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("the same", Some(&ours), false, vec![], "unchanged", 0),
         ("the same, and nobody evaluates it", Some(&ours), true, vec![good(), enabled()], "enabled", 2),
         ("another", Some(&other), false, vec![good(), enabled()], "enabled", 2),
