@@ -37,6 +37,7 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("GET", "/api/jobs/{id}", Some("read")),
     ("GET", "/api/jobs/{id}/result", Some("read")),
     ("GET", "/api/jobs/{id}/logs", Some("read")),
+    ("GET", "/api/jobs/{id}/webhooks", Some("read")),
     ("POST", "/api/jobs/{id}/cancel", Some("cancel")),
     ("POST", "/api/jobs/{id}/promote", Some("cancel")),
     ("DELETE", "/api/jobs/{id}", Some("cancel")),
