@@ -387,13 +387,9 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
 }
 
 fn tenant(spec: &file::Tenant, context: &Context) -> Result<Tenant, String> {
-    let usd_per_day = match spec.limits.usd_per_day {
-        None => None,
-        Some(usd) => {
-            Some(micro_usd(usd).ok_or_else(|| format!("tenant `{}`: usd_per_day is no price", spec.id))?)
-        }
-    };
     let given = spec.limits;
+    // What is no price is told by `tenant_problems`, and refuses the catalogue.
+    let usd_per_day = given.usd_per_day.map(|usd| micro_usd(usd).unwrap_or_default());
     let limits = Limits {
         requests_per_minute: given.requests_per_minute,
         tokens_per_minute: given.tokens_per_minute,

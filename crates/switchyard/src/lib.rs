@@ -21,6 +21,7 @@ pub mod env;
 pub mod formula;
 pub mod host;
 pub mod jobs;
+mod meanings;
 pub mod model;
 pub mod place;
 pub mod print;

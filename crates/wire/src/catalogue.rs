@@ -35,6 +35,8 @@ pub struct Catalogue {
 
 /// Largest weight of a tenant: the others' wait grows with it.
 const WEIGHT_MAX: u32 = 1_000;
+/// Largest price in US dollars: more is a slip, and millionths of it still fit any sum.
+const USD_MAX: f64 = 1e6;
 
 impl Catalogue {
     /// What is wrong with tenants and keys by themselves. The handler and the command that edits them ask
@@ -71,7 +73,10 @@ impl Tenant {
             ),
             ((1..=WEIGHT_MAX).contains(&self.weight), format!("weight must be from 1 to {WEIGHT_MAX}")),
             (!self.classes.is_empty(), "classes names none; leave it out for all".to_owned()),
-            (usd.is_none_or(|usd| usd.is_finite() && usd >= 0.0), "usd_per_day is no price".to_owned()),
+            (
+                usd.is_none_or(|usd| (0.0..=USD_MAX).contains(&usd)),
+                format!("usd_per_day must be from 0 to {USD_MAX}"),
+            ),
         ];
         let broken = rules.into_iter().filter(|(holds, _)| !holds);
         broken.map(|(_, rule)| format!("tenant `{}`: {rule}", self.id)).collect()
