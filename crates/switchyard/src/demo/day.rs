@@ -49,7 +49,6 @@ struct Day<'a> {
 #[derive(Default)]
 struct Told {
     plan: String,
-    formula: String,
     nodes: String,
     most_dedicated: u32,
     plans: usize,
@@ -211,20 +210,10 @@ impl Day<'_> {
         if told.plan != plan {
             let reasons: Vec<String> = planned.reasons.iter().map(reason).collect();
             self.line(&plan, &reasons.join(", "));
+            planned.formula.lines().for_each(|line| self.printer.say(&format!("            | {line}")));
             told.plan = plan;
             told.plans += 1;
         }
-        if told.formula != planned.formula && told.plan_is_new(&planned.formula) {
-            planned.formula.lines().for_each(|line| self.printer.say(&format!("            | {line}")));
-            told.formula.clone_from(&planned.formula);
-        }
-    }
-}
-
-impl Told {
-    /// Whether a formula says something else than when its plan was made.
-    fn plan_is_new(&self, formula: &str) -> bool {
-        autoscale::render::body(formula) != autoscale::render::body(&self.formula)
     }
 }
 
