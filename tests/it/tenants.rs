@@ -227,18 +227,24 @@ fn without(text: &str, id: &str) -> String {
     text.replace(id, "ID")
 }
 
-#[tokio::test]
-async fn another_tenants_ids_are_ids_that_do_not_exist() {
-    let handler = start_with_two().await;
+/// Uploads an input file of one line for the tenant of `KEY`; says its id.
+async fn upload(handler: &Handler) -> String {
     let line = json!({ "custom_id": "c", "method": "POST", "url": "/v1/embeddings", "body": { "model": "m", "input": "x" } });
     let form = format!(
         "--XX\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
          --XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"in.jsonl\"\r\n\r\n{line}\r\n--XX--\r\n"
     );
-    let upload = call(&handler, "POST", "/api/v1/files", KEY);
+    let upload = call(handler, "POST", "/api/v1/files", KEY);
     let upload = upload.header("content-type", "multipart/form-data; boundary=XX").body(form);
     let (_, file) = json_of(upload).await;
-    let file = file["id"].as_str().unwrap();
+    file["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn another_tenants_ids_are_ids_that_do_not_exist() {
+    let handler = start_with_two().await;
+    let file = upload(&handler).await;
+    let file = file.as_str();
     let create = |key: &str, file: &str| {
         let body = json!({ "input_file_id": file, "endpoint": "/v1/embeddings", "completion_window": "24h" });
         handler.post("/api/v1/batches", key, body.to_string())

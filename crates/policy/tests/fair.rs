@@ -13,12 +13,13 @@ use proptest::prelude::*;
 const BEGIN: UnixMs = UnixMs(1_760_000_000_000);
 const NAMES: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
 
+/// What it shows, queues, and the tenants of the items in the order in which they leave.
+type Case<'a> = (&'a str, Vec<Queue<'a>>, &'a str);
+
 #[test]
 fn turns_go_round_by_weight() {
     let s = Millis::from_secs;
     let queue = |tenant, weight, items: usize, work| Queue { tenant, weight, work: vec![s(work); items] };
-    // Queues and the tenants of the first items to leave.
-    type Case<'a> = (&'a str, Vec<Queue<'a>>, &'a str);
     let cases: Vec<Case<'_>> = vec![
         ("nothing", vec![], ""),
         ("one", vec![queue("a", 1, 3, 10)], "aaa"),
@@ -174,13 +175,16 @@ fn light() -> Waiting {
 /// How often a sweep comes.
 const PASS: Millis = Millis::from_secs(30);
 
+/// A task that waits for a slot: its band, its number, its members with their tenants.
+type Task = (Band, u64, Vec<(usize, Waiting)>);
+
 /// A pool that is swept, in virtual time; tasks are never interrupted, a higher band begins first.
 struct Sim {
     slots: u64,
     weights: [u32; 10],
     shares: Shares,
     waiting: Vec<(usize, Waiting)>,
-    active: Vec<(Band, u64, Vec<(usize, Waiting)>)>,
+    active: Vec<Task>,
     running: Vec<(UnixMs, Band)>,
     added: u64,
     /// Longest time from acceptance to the end of the task, by tenant.

@@ -61,7 +61,8 @@ impl Jobs {
             }
         }
         let surveys = self.ready_jobs(&chosen, &offer, pass).await?;
-        let shards = in_turn(world, pool, &shares, &surveys, &offer, self.now());
+        let waiting = by_tenant(world, pool, &surveys);
+        let shards = in_turn(world, &shares, waiting, &offer, self.now());
         let packs = packed(world, pool, &shards, &offer, self.now());
         let added = self.send(pool, offer, &packs).await?;
         self.gave(pool, world.catalogue, packs.iter().flatten());
@@ -176,15 +177,8 @@ fn choose<'a>(
     order.map(|(queue, item)| (queues[queue].tenant, &jobs[queue][item])).collect()
 }
 
-/// What waits of these jobs and this pool can run, in turn.
-fn in_turn<'a>(
-    world: World<'_>,
-    pool: &Pool,
-    shares: &Shares,
-    surveys: &'a [Survey],
-    offer: &dispatch::Pool,
-    now: UnixMs,
-) -> Vec<Ready<'a>> {
+/// What waits of these jobs and this pool can run.
+fn by_tenant<'a>(world: World<'_>, pool: &Pool, surveys: &'a [Survey]) -> BTreeMap<&'a str, Vec<Ready<'a>>> {
     let mut by_tenant: BTreeMap<&str, Vec<Ready<'a>>> = BTreeMap::new();
     for survey in surveys.iter().filter(|survey| is_for_pool(world, survey)) {
         if !runs(pool, &survey.job.model) {
@@ -194,6 +188,17 @@ fn in_turn<'a>(
         }
         by_tenant.entry(&survey.job.tenant).or_default().extend(ready_shards(survey));
     }
+    by_tenant
+}
+
+/// What waits, each tenant's by its rank, in the tenants' turn.
+fn in_turn<'a>(
+    world: World<'_>,
+    shares: &Shares,
+    mut by_tenant: BTreeMap<&str, Vec<Ready<'a>>>,
+    offer: &dispatch::Pool,
+    now: UnixMs,
+) -> Vec<Ready<'a>> {
     let mut queues = Vec::with_capacity(by_tenant.len());
     for (tenant, shards) in &mut by_tenant {
         shards.sort_by_cached_key(|ready| {
