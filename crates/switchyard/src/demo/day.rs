@@ -20,7 +20,7 @@ use crate::print::Printer;
 
 /// How many scaled seconds pass in a real one: some hours in some minutes. Faster, and what is really
 /// computed would take longer than any deadline.
-pub(super) const SPEED: f64 = 60.0;
+pub(super) const SPEED: f64 = 40.0;
 /// Until a node takes tasks, by the clock; a real one takes this long too.
 pub(super) const BOOT: Duration = Duration::from_secs(150);
 /// Nodes of both kinds at most.
