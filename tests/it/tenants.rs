@@ -26,6 +26,7 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("GET", "/api/v1/files/{id}/content", Some("read")),
     ("DELETE", "/api/v1/files/{id}", Some("submit")),
     ("POST", "/api/v1/uploads", Some("submit")),
+    ("GET", "/api/v1/uploads/{id}", Some("read")),
     ("POST", "/api/v1/uploads/{id}/parts", Some("submit")),
     ("POST", "/api/v1/uploads/{id}/complete", Some("submit")),
     ("POST", "/api/v1/uploads/{id}/cancel", Some("submit")),

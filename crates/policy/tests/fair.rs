@@ -1,7 +1,7 @@
 //! Weighted fair dispatch between tenants: the bound of start-time fair queueing as a property, and a
 //! small pool in virtual time in which one tenant floods while nine others live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy::dispatch::{AHEAD_MAX, Band, COMPANY_WAIT, Class, Pool, Waiting, band, packs, rank};
 use policy::fair::{Queue, Shares};
@@ -93,6 +93,8 @@ proptest! {
             for (at, tenant) in waiting.iter().enumerate() {
                 left[*tenant].drain(..leaving.iter().filter(|(queue, _)| *queue == at).count());
             }
+            let names = (0..5).filter(|tenant| !left[*tenant].is_empty()).map(|tenant| NAMES[tenant]);
+            shares.turn(&names.collect::<Vec<_>>());
             // Who had all of it leave does not wait any more, whatever comes next.
             if left[first].is_empty() || left[second].is_empty() {
                 given = [0; 5];
@@ -118,6 +120,20 @@ proptest! {
         }
         prop_assert!(pool.above.iter().all(|tasks| *tasks <= (slots / 4).max(1)), "{pool:?}");
     }
+}
+
+#[test]
+fn a_trickle_saves_nothing_up() {
+    let one = |tenant| Queue { tenant, weight: 1, work: vec![Millis(10); 2] };
+    let mut shares = Shares::default();
+    for _ in 0..1_000 {
+        shares.turn(&["flood", "trickle"]);
+        ["trickle", "flood", "flood"].iter().for_each(|tenant| shares.gave(tenant, 1, Millis(10)));
+        shares.turn(&["flood"]);
+    }
+    shares.turn(&["flood", "new", "trickle"]);
+    let order = shares.order(&[one("flood"), one("new"), one("trickle")]);
+    assert_eq!(order, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)], "all begin at the same time");
 }
 
 #[test]
@@ -237,6 +253,8 @@ impl Sim {
             self.added += 1;
         }
         self.waiting = left.into_iter().flatten().collect();
+        let owners: BTreeSet<&str> = self.waiting.iter().map(|(tenant, _)| NAMES[*tenant]).collect();
+        self.shares.turn(&owners.into_iter().collect::<Vec<_>>());
     }
 
     fn in_turn(&mut self, pool: &Pool, now: UnixMs) -> Vec<(usize, Waiting)> {
