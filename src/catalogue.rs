@@ -380,6 +380,7 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
         evictions_per_node_hour_milli: (spec.evictions_per_node_hour * 1_000.0).round() as u64,
         write_cost,
         accepting: spec.worker.is_some() && context.has_batch,
+        starved: false,
     };
     let (models, price_date) = (spec.models.clone(), spec.price_date.clone());
     let (worker, buys_spot) = (spec.worker.clone(), spec.spot);

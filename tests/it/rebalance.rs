@@ -393,6 +393,35 @@ async fn a_hundred_thousand_waiting_shards_cost_as_many_calls_as_they_have_jobs(
 }
 
 #[tokio::test]
+#[ignore = "a measurement: cargo test --release --test it rebalance_over -- --ignored --nocapture"]
+async fn rebalance_over_a_hundred_thousand_waiting_shards() {
+    let scene = Scene::start(&json!({"autoscale-mode": "act"}));
+    let app = scene.process().await;
+    let template = scene.job(&app).await;
+    for n in 0..50 {
+        let shard = |at: u32| Shard {
+            first_line: at.into(),
+            lines: 1,
+            work_ms: 20_000,
+            ..template.shards[0].clone()
+        };
+        let id = JobId::random();
+        let shards = (0..2_000).map(shard).collect();
+        let job =
+            Job { job: id.clone(), shards, deadline_ms: template.deadline_ms + n, ..(*template).clone() };
+        let text = serde_json::to_string(&job).unwrap();
+        scene.store.create(&JobKeys::new("dev", &id).job(), text).await.unwrap();
+        scene.store.create(&key::due(n + 1, "dev", &id), "").await.unwrap();
+    }
+    for what in ["the first, which reads every job", "the next one of the process"] {
+        let began = Instant::now();
+        rebalance::run(&app, &tick()).await.unwrap();
+        println!("{what}: {:.0} ms", began.elapsed().as_secs_f64() * 1_000.0);
+    }
+    assert_eq!(scene.made().await.planned.jobs, 51);
+}
+
+#[tokio::test]
 async fn alerts_stand_until_they_are_resolved() {
     let store = Store::memory();
     let jobs = Jobs::new(store.clone(), Clock::REAL, None, None, "file:///x/".to_owned());

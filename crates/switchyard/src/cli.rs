@@ -123,6 +123,9 @@ pub struct Demo {
     /// Sentences of the deferred job; more of them leave less time for a rescue.
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1_000..=12_000))]
     pub sentences: u32,
+    /// Play a day of the pool instead: from no node and back, with a storm of evictions (five minutes).
+    #[arg(long, conflicts_with = "sentences")]
+    pub day: bool,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
