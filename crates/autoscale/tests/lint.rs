@@ -133,7 +133,6 @@ fn every_rule_finds_its_fault_and_nothing_else() {
         (Rule::NoPercentageGuard, "$PendingTasks.GetSamplePercent", "$ActiveTasks.GetSamplePercent"),
         (Rule::PercentageOutOfScale, ">= 70", ">= 0.7"),
         (Rule::PercentageOutOfScale, "GetSample(window)", "GetSample(window, 0.7)"),
-        (Rule::PercentageOutOfScale, "GetSample(window)", "GetSample(window, 1)"),
         (Rule::MinimumOverSamples, "avg(", "min(100, "),
         (Rule::ShortWindow, "avg(", "max($RunningTasks.GetSample(TimeInterval_Minute, 1), "),
         (

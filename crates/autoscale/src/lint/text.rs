@@ -62,19 +62,17 @@ fn samples(
             found.add(Rule::NoPercentageGuard, expr.at, what);
         }
     }
-    if let Some(percentage) = percentage.filter(|_| method == Method::GetSample) {
-        wanted(flow, percentage, window, found);
+    let short = window.filter(|(older, newer)| older - newer.max(LATE_S) < 2.0 * PERIOD_S);
+    if let Some((older, newer)) = short {
+        let most = ((older - newer.max(LATE_S)) / PERIOD_S).ceil().max(0.0);
+        let what = format!(
+            "a window {} holds at most {most} samples: one is taken every 30 s and seen a minute later",
+            told((older, newer))
+        );
+        found.add(Rule::ShortWindow, expr.at, what);
     }
-    if let Some((older, newer)) = window {
-        let seen = older - newer.max(LATE_S);
-        if seen < 2.0 * PERIOD_S {
-            let most = (seen / PERIOD_S).ceil().max(0.0);
-            let what = format!(
-                "at most {most} samples are there {}: one is taken every 30 s and seen a minute later",
-                told((older, newer))
-            );
-            found.add(Rule::ShortWindow, expr.at, what);
-        }
+    if let Some(percentage) = percentage.filter(|_| method == Method::GetSample) {
+        wanted(flow, percentage, window.filter(|_| short.is_none()), found);
     }
 }
 
