@@ -156,7 +156,7 @@ proptest! {
     #[test]
     fn nodes_are_rounded_up_exactly(tasks in 0..40_000_u32, each in 1..300_u32, max in 1..2_000_u32) {
         let plan = Plan { max_nodes: max, max_spot: max, slots_per_node: 1, tasks_per_node: each, ..plan(0, 0) };
-        let (spot, _) = evaluated(&render(&plan), NOW_S, &vec![Some(tasks); 20]);
+        let (spot, _) = evaluated(&render(&plan), NOW_S, &[Some(tasks); 20]);
         prop_assert_eq!(spot, tasks.div_ceil(each).min(max));
     }
 }

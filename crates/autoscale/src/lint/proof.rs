@@ -9,8 +9,8 @@ use crate::function::Function;
 use crate::tree::{Expr, ExprKind, Position, Spelling, Variable};
 use crate::{Deallocation, Formula, Targets, Timestamp};
 
-/// Samples of a day. What formulas with longer windows do in the end is not told.
-const WINDOW_MAX: usize = 2_880;
+/// Samples of six hours. What formulas with longer windows do in the end is not told.
+const WINDOW_MAX: usize = 720;
 /// Samples of an hour, for what is told of formulas whose windows are longer or not known.
 const WINDOW_UNKNOWN: usize = 120;
 /// Moments that a formula is tried at, at most.
@@ -33,7 +33,7 @@ pub(super) struct Prover<'a> {
     flow: &'a Flow<'a>,
     slots: u32,
     moments: Vec<Timestamp>,
-    /// Samples of the longest window; none where it is not known or longer than a day.
+    /// Samples of the longest window; none where it is not known or longer than six hours.
     window: Option<usize>,
 }
 
