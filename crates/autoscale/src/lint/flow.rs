@@ -232,7 +232,7 @@ fn called(function: Function, arguments: &[Expr], known: &[Known], at: Position)
         Function::Min => {
             let mut least = Known::within(lowest, sure().map(|(part, _)| part.high).fold(highest, f64::min));
             let over_samples = |(part, argument): (&Known, &Expr)| {
-                argument.ty == Type::DoubleVec && !part.carried.is_empty()
+                argument.ty == Type::DoubleVec && !part.carried.is_empty() && !is_newest(argument)
             };
             if known.iter().zip(arguments).any(over_samples) {
                 least.minima.insert(at);
@@ -253,6 +253,12 @@ fn called(function: Function, arguments: &[Expr], known: &[Known], at: Position)
         _ => Known::anything(),
     };
     gives.from(&parts)
+}
+
+/// Whether a vector is the newest sample alone: `GetSample(1)`.
+fn is_newest(vector: &Expr) -> bool {
+    let ExprKind::Sample { arguments, .. } = &vector.kind else { return false };
+    matches!(&arguments[..], [one] if one.kind == ExprKind::Number(1.0))
 }
 
 fn combined(operator: BinaryOperator, left: &Known, right: &Known) -> Known {

@@ -158,7 +158,7 @@ fn lint_names_each_fault_of_the_recipe() {
     let done = formula(&["lint", &fixture("recipe")]);
     assert_eq!(done.code, 1, "{}", done.err);
     let shown = "Line 1, Col 29: error percentage_as_time\n\
-        \x20 $TargetDedicatedNodes = min($PendingTasks.GetSample(180 * TimeInterval_Second, 70 * TimeInterval_Se\n\
+        \x20 $TargetDedicatedNodes = min($PendingTasks.GetSample(180 * TimeInterval_Second, 70 * TimeInterval_Sec\n\
         \x20                             ^\n\
         \x20 70 s is the end of the window, not a percentage: it takes the 3 or 4 samples from 180 s to 70 s ago, \
         and requires none of them\n\
