@@ -64,7 +64,7 @@ pub enum Command {
     ///
     /// SWITCHYARD_MODEL_DIR names a folder that is used instead.
     Model,
-    /// Check, evaluate or explain an Azure Batch autoscale formula, without Azure.
+    /// Check, lint, evaluate or explain an Azure Batch autoscale formula, without Azure.
     #[command(subcommand)]
     Formula(Formula),
 }
@@ -76,6 +76,11 @@ pub enum Formula {
     ///
     /// Exit code: 0 it would; 1 it would not, or FILE cannot be read.
     Check(FormulaCheck),
+    /// Say what is unwise in a formula that the service would take: what kills work, buys what nobody
+    /// needs, or does something else than it looks like. docs/operations.md lists the rules.
+    ///
+    /// Exit code: 0 nothing but notes; 1 errors or warnings, or the formula is refused.
+    Lint(FormulaLint),
     /// Evaluate a formula on samples, and print what the service would.
     ///
     /// Exit code: 0 evaluated; 1 refused, or the evaluation failed and would not resize.
@@ -98,6 +103,7 @@ impl Command {
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
+            Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }
@@ -437,6 +443,20 @@ pub struct FormulaCheck {
     /// The formula; `-` is standard input.
     pub file: PathBuf,
     /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard formula lint`
+#[derive(Debug, Args)]
+pub struct FormulaLint {
+    /// The formula, a pool's JSON as `az batch pool show` prints it, or a JSON array of lines; `-` is
+    /// standard input.
+    pub file: PathBuf,
+    /// The pool's taskSlotsPerNode; else as FILE says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slots: Option<u32>,
+    /// Print one JSON object for each finding.
     #[arg(long)]
     pub json: bool,
 }

@@ -188,4 +188,6 @@ pub struct Formula {
     pub evaluated_unix_ms: Option<u64>,
     /// Why that changed nothing.
     pub error: Option<String>,
+    /// What is unwise in one that is not ours, the worst first; nine at most.
+    pub findings: Vec<String>,
 }
