@@ -62,7 +62,7 @@ fn refused(error: ChangeError) -> Failure {
     let (kind, code) = match &error {
         ChangeError::Invalid(_) => (Kind::Invalid, "invalid_knobs"),
         ChangeError::NoPrevious => (Kind::Conflict, "no_previous_knobs"),
-        ChangeError::Failed(_) => (Kind::Unavailable, "knobs_not_changed"),
+        ChangeError::Failed(_) => (Kind::Conflict, "knobs_not_changed"),
     };
     Failure::new(kind, code, error.to_string())
 }

@@ -293,8 +293,11 @@ async fn an_identity_that_there_is_not_names_the_setting() {
     let upstream = Upstream::start([Step::Answer(400, Vec::new(), answer.to_owned())]).await;
     let error = by_identity(&upstream).ring(&ticket()).await.unwrap_err();
     assert!(matches!(error, RingError::Denied { .. }), "{error:?}");
-    let told = "AzureWebJobsStorage does not open queue `batch-inference-queue` (The requested identity has not been";
+    let told =
+        "AzureWebJobsStorage does not open queue `batch-inference-queue` (the identity gave no token for";
     assert!(error.to_string().starts_with(told), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("The requested identity has not been") && text.contains("one-of-two"), "{text}");
 }
 
 #[tokio::test]
