@@ -77,7 +77,7 @@ async fn api(app: &App, request: Request) -> Result<Response, Failure> {
         ["api", "explain"] => explain::answer(app, request).await,
         ["api", "status", page @ ..] if get => status::answer(app, &request, page).await,
         ["api", "status", ..] => Err(Failure::method("GET, HEAD")),
-        ["api", "operate", what @ ..] => operate::answer(app, &request, what).await,
+        ["api", "operate", what @ ..] => operate::answer(app, request, what).await,
         ["api", "alerts"] if app.under_host() => alerts::answer(app, request).await,
         ["api", "health"] if get => Ok(health::answer(app)),
         ["api", "openapi.json"] if get => Ok(open_api::answer()),

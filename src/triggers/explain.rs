@@ -62,7 +62,7 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
             "request": audit::Request(&wanted),
             "seen": audit::Seen(&snapshot),
             "decision": audit::Decision(&decision),
-            "knobs": super::status::knobs(&knobs.knobs),
+            "knobs": crate::knobs::shown(&knobs.knobs),
         }),
     ))
 }

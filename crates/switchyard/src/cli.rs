@@ -1,8 +1,12 @@
-//! What can be asked for on the command line.
+//! What can be asked for on the command line; `knobs` holds what one command takes.
+
+mod knobs;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
 
 use crate::client::{JobId, Key};
 use crate::submit::wishes::{Deadline, Endpoint, Label, MaxCost};
@@ -47,6 +51,11 @@ pub enum Command {
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Status(Status),
+    /// List, set and roll back what is tuned while the system runs.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    #[command(subcommand)]
+    Knobs(Knobs),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -104,6 +113,7 @@ impl Command {
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
             Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
+            Command::Knobs(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }
