@@ -43,6 +43,14 @@ pub struct Id {
     id: String,
 }
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct Uploaded {
+    /// Of an upload: what a batch brought goes with the batch.
+    #[param(pattern = "^file-[a-z2-7]{26}$")]
+    id: String,
+}
+
 #[utoipa::path(post, path = "/api/v1/files",
     request_body(content = FileUpload, content_type = "multipart/form-data"),
     responses((status = 200, body = FileObject, description = "the file; `status` says whether its lines are right"),
@@ -69,7 +77,7 @@ fn show_file() {}
     ))]
 fn file_content() {}
 
-#[utoipa::path(delete, path = "/api/v1/files/{id}", params(Id),
+#[utoipa::path(delete, path = "/api/v1/files/{id}", params(Uploaded),
     responses((status = 200, body = FileDeleted, description = "it is gone"), (status = 404, description = "no such file"),
         (status = 409, description = "a batch that has not ended reads it")))]
 fn delete_file() {}

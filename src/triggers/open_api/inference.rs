@@ -25,7 +25,7 @@ pub struct Paths;
 
 /// A span as `30s`, `5m`, `2h` or `1d`, or an RFC 3339 instant; in the future, and at most 30 days ahead.
 #[derive(ToSchema)]
-#[schema(value_type = String, pattern = "^([0-9]{1,9}(ms|s|m|h|d)|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))$")]
+#[schema(value_type = String, pattern = "^([1-9][0-9]{0,8}ms|[1-9][0-9]{0,5}s|[1-9][0-9]{0,3}m|([1-9][0-9]?|[1-6][0-9]{2}|7[01][0-9]|720)h|([1-9]|[12][0-9]|30)d|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z)$")]
 pub struct Deadline(String);
 
 /// How pressing deferred work is.
@@ -200,7 +200,7 @@ fn completions() {}
 fn models() {}
 
 #[utoipa::path(get, path = "/api/v1/models/{id}",
-    params(("id" = String, Path, description = "a model's id or alias, with `/` as %2F", min_length = 1)),
+    params(("id" = String, Path, description = "a model's id or alias, with `/` as %2F", pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f./%]+([./][^\\u0000-\\u001f\\u007f-\\u009f./%]+)*$")),
     responses((status = 200, body = Model, description = "the model"), (status = 404, description = "no such model")))]
 fn model() {}
 

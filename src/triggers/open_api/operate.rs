@@ -50,7 +50,7 @@ pub struct Kept {
 fn status() {}
 
 #[utoipa::path(get, path = "/api/status/replicas/{backend}",
-    params(("backend" = String, Path, description = "a backend's name", min_length = 1)),
+    params(("backend" = String, Path, description = "a backend's name", pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f./%]+$")),
     responses((status = 200, body = Replicas, description = "how many are wanted"), (status = 404, description = "no such backend")))]
 fn wanted_replicas() {}
 
