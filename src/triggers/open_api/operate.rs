@@ -10,7 +10,17 @@ use wire::status::Status;
 use crate::triggers::health::Health;
 
 #[derive(OpenApi)]
-#[openapi(paths(status, wanted_replicas, refresh_knobs, health, open_api, take_alert))]
+#[openapi(paths(
+    status,
+    wanted_replicas,
+    knobs,
+    change_knobs,
+    refresh_knobs,
+    roll_back_knobs,
+    health,
+    open_api,
+    take_alert
+))]
 pub struct Paths;
 
 /// What a scaler reads.
@@ -23,6 +33,36 @@ pub struct Replicas {
     /// Why.
     #[schema(value_type = Object)]
     reason: ReasonView,
+}
+
+/// Every knob.
+#[derive(ToSchema)]
+pub struct Knobs {
+    /// `vault` or `file`.
+    from: String,
+    /// How long ago they were read.
+    age_s: Option<u64>,
+    /// Whether this is the last good set, kept while the source fails.
+    is_kept: bool,
+    /// Why the newest set is not in force; none where it is.
+    refused: Option<String>,
+    /// One each.
+    knobs: Vec<Knob>,
+}
+
+/// One knob.
+#[derive(ToSchema)]
+pub struct Knob {
+    /// Its name, also in the vault.
+    name: String,
+    /// What is in force.
+    value: Value,
+    /// What holds where it is not given.
+    default: Value,
+    /// Whether it is given.
+    is_given: bool,
+    /// What it may be.
+    may_be: String,
 }
 
 /// What is in force after reading knobs and catalogue anew.
@@ -53,6 +93,21 @@ fn status() {}
     params(("backend" = String, Path, description = "a backend's name", pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f./%]+$")),
     responses((status = 200, body = Replicas, description = "how many are wanted"), (status = 404, description = "no such backend")))]
 fn wanted_replicas() {}
+
+#[utoipa::path(get, path = "/api/operate/knobs",
+    responses((status = 200, body = Knobs, description = "every knob, what it is and may be")))]
+fn knobs() {}
+
+#[utoipa::path(patch, path = "/api/operate/knobs",
+    request_body(content = Object, description = "knobs by name; null returns one to its default"),
+    responses((status = 200, body = Knobs, description = "they are set"),
+        (status = 409, description = "they could not be written; what was stays in force")))]
+fn change_knobs() {}
+
+#[utoipa::path(post, path = "/api/operate/knobs/rollback",
+    responses((status = 200, body = Knobs, description = "the set before is in force again"),
+        (status = 409, description = "there is none, or it could not be written")))]
+fn roll_back_knobs() {}
 
 #[utoipa::path(post, path = "/api/operate/knobs/refresh",
     responses((status = 200, body = Refreshed, description = "knobs and catalogue were read anew"),
