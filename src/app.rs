@@ -14,16 +14,19 @@ use tokio::task::JoinSet;
 use crate::act;
 use crate::act::jobs::Jobs;
 use crate::act::webhooks::Webhooks;
+use crate::azure::identity::{Chain, ForBlobs};
 use crate::azure::queue::Doorbell;
+use crate::azure::vault::Vault;
 use crate::azure::{self, batch};
 use crate::catalogue::{self, Catalogue, Holding};
 use crate::decisions::{self, Records};
 use crate::failure::{Failure, Kind};
 use crate::http::server;
-use crate::knobs;
+use crate::knobs::{self, Origin};
 use crate::metrics::Metrics;
 use crate::observe::Views;
-use crate::settings::{Blobs, Serve, Settings, name};
+use crate::settings::storage::Access;
+use crate::settings::{self, BatchAccount, Blobs, Serve, Settings, name};
 use crate::telemetry::Telemetry;
 use crate::triggers;
 
@@ -126,20 +129,26 @@ impl App {
 /// # Errors
 /// What is wrong with a setting.
 pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String> {
-    let store = store(&settings.blobs)?.with_fault(settings.fault.clone());
     let client = act::forward::client().map_err(|error| format!("no HTTP client: {error}"))?;
     let azure = azure::http().map_err(|error| format!("no HTTP client: {error}"))?;
-    let batch = match settings.batch {
-        Some(account) => {
-            let key = batch::SharedKey::new(&account.account, &account.key);
-            let key = key.map_err(|error| format!("{}: {error}", name::BATCH_ACCOUNT_KEY))?;
-            let credential = batch::Credential::SharedKey(key);
-            Some(batch::Client::new(account.endpoint, credential, azure.clone(), settings.clock))
-        }
+    let identities = Chain::new(azure.clone());
+    let store = store(&settings, &identities)?.with_fault(settings.fault.clone());
+    let batch = match &settings.batch {
+        Some(account) => Some(batch(account, &settings, &identities, azure.clone())?),
         None => None,
     };
+    let knobs = match settings.knobs {
+        settings::Knobs::File(file) => Origin::File(file),
+        settings::Knobs::Vault(url) => {
+            let opened = Vault::open(&url, identities.open(&settings.identity)?, azure.clone());
+            Origin::Vault(opened.map_err(|problem| format!("{}: {problem}", name::KEY_VAULT_URL))?)
+        }
+    };
     let doorbell = match &settings.doorbell {
-        Some(asked) => Some(Doorbell::open(&asked.storage, &asked.queue, azure)?.with_fault(settings.fault)),
+        Some(asked) => {
+            let doorbell = Doorbell::open(&asked.storage, &asked.queue, azure, &identities)?;
+            Some(doorbell.with_fault(settings.fault))
+        }
         None => None,
     };
     let store_url = store_url(&settings.blobs)?;
@@ -161,7 +170,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
     };
     let app = App {
         clock: settings.clock,
-        knobs: knobs::Source::new(settings.knobs_file),
+        knobs: knobs::Source::new(knobs),
         catalogue: Holding::default(),
         metrics: Metrics::default(),
         views: Views::default(),
@@ -192,12 +201,45 @@ fn store_url(blobs: &Blobs) -> Result<String, String> {
     Ok(format!("{}/", url.as_str().trim_end_matches('/')))
 }
 
-fn store(blobs: &Blobs) -> Result<Store, String> {
-    let opened = match blobs {
+fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
+    let opened = match &settings.blobs {
         Blobs::Folder(folder) => Store::folder(folder),
-        Blobs::Container { url, key } => Store::container(url.reveal(), key.as_ref().map(|key| key.reveal())),
+        Blobs::Container { url, key: Some(key) } => Store::container(url.reveal(), Some(key.reveal())),
+        Blobs::Container { url, key: None } if url.reveal().contains('?') => {
+            Store::container(url.reveal(), None)
+        }
+        Blobs::Container { url, key: None } => {
+            // The account's own identity, where it has one: it is the same account.
+            let of_account = settings.doorbell.as_ref().and_then(|doorbell| match &doorbell.storage.access {
+                Access::Identity(identity) => Some(identity),
+                Access::Key { .. } | Access::Sas(_) => None,
+            });
+            let identity = identities.open(of_account.unwrap_or(&settings.identity))?;
+            Store::container_by(url.reveal(), Arc::new(ForBlobs(identity)))
+        }
     };
-    opened.map_err(|problem| format!("BLOB_URL: {problem}"))
+    opened.map_err(|problem| format!("{}: {problem}", name::BLOB_URL))
+}
+
+fn batch(
+    account: &BatchAccount,
+    settings: &Settings,
+    identities: &Chain,
+    http: reqwest::Client,
+) -> Result<batch::Client, String> {
+    let credential = match &account.key {
+        Some(key) => {
+            let key = batch::SharedKey::new(&account.account, key);
+            batch::Credential::SharedKey(
+                key.map_err(|error| format!("{}: {error}", name::BATCH_ACCOUNT_KEY))?,
+            )
+        }
+        None => {
+            let identity = identities.open(&settings.identity)?;
+            batch::Credential::Identity { account: account.account.clone(), identity }
+        }
+    };
+    Ok(batch::Client::new(account.endpoint.clone(), credential, http, settings.clock))
 }
 
 /// Runs the process from settings to its end.

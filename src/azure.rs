@@ -1,16 +1,22 @@
 //! Clients of Azure's services: one a service, pointed by settings at Azure or at loopback.
 //!
+//! - [`identity`]: the tokens of this process, where a service is opened without a key
 //! - [`batch`]: Azure Batch's data plane
 //! - [`queue`]: the doorbell that tells of new work, on the vendor's SDK
+//! - [`vault`]: secrets of a Key Vault, on the vendor's SDK
 //! - [`storage_key`]: signs that SDK's requests with an account's key
+//! - `sdk`: how that SDK is set up for each of them
 //!
 //! All of them take the HTTP client that [`http`] builds.
 
 use std::time::Duration;
 
 pub mod batch;
+pub mod identity;
 pub mod queue;
+mod sdk;
 pub mod storage_key;
+pub mod vault;
 
 /// How long a connection may take to open. The services' front doors accept within milliseconds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

@@ -1,41 +1,89 @@
-//! What operators tune while the system runs: read from KNOBS_FILE, typed and ranged, refused as
-//! a whole when one is wrong; the last good set stays.
+//! What operators tune while the system runs: read from a vault or a file, typed and ranged, refused as
+//! a whole when one is wrong; the last good set stays, here and in the store.
+//!
+//! - [`Source`]: the set in force, read anew by a timer or by hand, changed and rolled back
+//! - [`set`]: what a knob may be
+//! - [`origin`]: the vault or the file
+//! - `state`: what is kept in the store, for a process that starts while the vault is down
+//!
+//! No request waits for the origin: it decides with the set in force.
 
-use std::path::{Path, PathBuf};
+pub mod origin;
+pub mod set;
+mod state;
+
 use std::sync::{Arc, RwLock};
 
+use facts::Store;
 use policy::Knobs;
-use policy::knobs::AutoscaleMode;
-use policy::units::{MicroUsd, Millis};
-use serde_json::{Map, Value};
+use tokio::sync::{Mutex, watch};
 
-/// A file larger than this is no knobs file.
-const FILE_BYTES_MAX: usize = 64 * 1024;
+pub use origin::Origin;
+pub use set::{Given, Known, known, micro_usd, parse, shown};
 
 /// The set in force.
 #[derive(Clone, Debug)]
 pub struct InForce {
     /// The knobs.
     pub knobs: Arc<Knobs>,
+    /// What of them was given; the others have their defaults.
+    pub given: Arc<Given>,
     /// When they were last read, in Unix ms of the handler's clock; none: these are the defaults,
-    /// because no good set was read so far.
+    /// because no good set was read so far, by any process.
     pub read_ms: Option<u64>,
+    /// Whether another process read them, earlier: this one could not yet.
+    pub is_kept: bool,
     /// Why the newest set was refused; none when it is in force.
     pub refused: Option<String>,
 }
 
-/// Reads and keeps knobs.
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The set would be wrong; nothing was written.
+    #[error("{}", .0.join("; "))]
+    Invalid(Vec<String>),
+    /// There is no set before the one in force.
+    #[error("no earlier set is kept: nothing was changed through the handler yet")]
+    NoPrevious,
+    /// The origin or the store failed. What was written until then counts with the next refresh, if the
+    /// set is a good one.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Reads, keeps and changes knobs.
 #[derive(Debug)]
 pub struct Source {
-    file: PathBuf,
+    origin: Origin,
     in_force: RwLock<InForce>,
+    /// Held while the origin is read or written, so that an older read never replaces a newer one.
+    turn: Mutex<()>,
+    /// Whether this process read the origin once, well or not.
+    tried: watch::Sender<bool>,
 }
 
 impl Source {
-    /// Knobs of `file`, not yet read.
-    pub fn new(file: PathBuf) -> Source {
-        let knobs = Arc::new(Knobs::default());
-        Source { file, in_force: RwLock::new(InForce { knobs, read_ms: None, refused: None }) }
+    /// Knobs of `origin`, not yet read.
+    pub fn new(origin: Origin) -> Source {
+        let in_force = InForce {
+            knobs: Arc::new(set::unread()),
+            given: Arc::default(),
+            read_ms: None,
+            is_kept: false,
+            refused: None,
+        };
+        Source {
+            origin,
+            in_force: RwLock::new(in_force),
+            turn: Mutex::default(),
+            tried: watch::Sender::new(false),
+        }
+    }
+
+    /// Where they come from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The set in force.
@@ -48,210 +96,117 @@ impl Source {
         Arc::clone(&self.in_force.read().expect("no reader or writer panics while holding it").knobs)
     }
 
-    /// Reads the file again.
+    /// Takes the set that the store keeps, unless one was read already. For a process that starts.
+    /// Returns whether a set is in force that somebody read.
+    pub async fn restore(&self, store: &Store) -> bool {
+        let kept = state::last_good(store).await;
+        let good = kept.and_then(|kept| Some((set::of(kept.knobs.clone()).ok()?, kept)));
+        let mut in_force = self.in_force.write().expect("no reader or writer panics while holding it");
+        if in_force.read_ms.is_some() {
+            return true;
+        }
+        let Some((knobs, kept)) = good else { return false };
+        *in_force = InForce {
+            knobs: Arc::new(knobs),
+            given: Arc::new(kept.knobs),
+            read_ms: Some(kept.read_unix_ms),
+            is_kept: true,
+            refused: in_force.refused.clone(),
+        };
+        true
+    }
+
+    /// Waits until this process has read the origin once, well or not.
+    pub async fn first(&self) {
+        // The sender lives as long as this does.
+        let _ = self.tried.subscribe().wait_for(|tried| *tried).await;
+    }
+
+    /// Reads the origin again, and keeps a good set in `store`.
     ///
     /// # Errors
     /// Every problem in one text; the last good set stays in force.
-    pub async fn refresh(&self, now_ms: u64) -> Result<(), String> {
-        let read = read_file(&self.file).await.and_then(|text| parse(&text).map_err(|all| all.join("; ")));
-        let mut in_force = self.in_force.write().expect("no reader or writer panics while holding it");
-        match read {
-            Ok(knobs) => {
-                *in_force = InForce { knobs: Arc::new(knobs), read_ms: Some(now_ms), refused: None };
-                Ok(())
+    pub async fn refresh(&self, store: &Store, now_ms: u64) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        self.read(store, now_ms).await
+    }
+
+    /// Sets knobs in the origin, or returns those to their defaults that are null, and reads it again. The
+    /// set before is kept for [`Source::roll_back`].
+    ///
+    /// # Errors
+    /// [`ChangeError`]; a wrong set is refused as a whole before anything is written.
+    pub async fn change(&self, store: &Store, now_ms: u64, changes: &Given) -> Result<(), ChangeError> {
+        let _turn = self.turn.lock().await;
+        let before = self.origin.read().await.map_err(ChangeError::Failed)?;
+        let mut after = before.clone();
+        for (name, value) in changes {
+            if value.is_null() && known().iter().any(|known| known.name == name) {
+                after.shift_remove(name);
+            } else {
+                after.insert(name.clone(), value.clone());
+            }
+        }
+        self.replace(store, now_ms, before, after).await
+    }
+
+    /// Makes the set that was before the last change the current one, and the reverse: a second one undoes
+    /// the first.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn roll_back(&self, store: &Store, now_ms: u64) -> Result<(), ChangeError> {
+        let _turn = self.turn.lock().await;
+        let previous = state::previous(store).await.map_err(ChangeError::Failed)?;
+        let after = previous.ok_or(ChangeError::NoPrevious)?.knobs;
+        let before = self.origin.read().await.map_err(ChangeError::Failed)?;
+        self.replace(store, now_ms, before, after).await
+    }
+
+    async fn replace(
+        &self,
+        store: &Store,
+        now_ms: u64,
+        before: Given,
+        after: Given,
+    ) -> Result<(), ChangeError> {
+        set::of(after.clone()).map_err(ChangeError::Invalid)?;
+        if before != after {
+            // A set that was wrong is none to come back to.
+            if set::of(before.clone()).is_ok() {
+                state::keep_previous(store, now_ms, &before).await.map_err(ChangeError::Failed)?;
+            }
+            self.origin.write(&before, &after).await.map_err(ChangeError::Failed)?;
+        }
+        self.read(store, now_ms).await.map_err(ChangeError::Failed)
+    }
+
+    async fn read(&self, store: &Store, now_ms: u64) -> Result<(), String> {
+        let read = self.origin.read().await;
+        let read = read.and_then(|given| match set::of(given.clone()) {
+            Ok(knobs) => Ok((given, knobs)),
+            Err(problems) => Err(problems.join("; ")),
+        });
+        match &read {
+            Ok((given, knobs)) => {
+                let (knobs, given) = (Arc::new(knobs.clone()), Arc::new(given.clone()));
+                let read = InForce { knobs, given, read_ms: Some(now_ms), is_kept: false, refused: None };
+                *self.in_force.write().expect("no reader or writer panics while holding it") = read;
             }
             Err(problem) => {
+                let mut in_force =
+                    self.in_force.write().expect("no reader or writer panics while holding it");
                 in_force.refused = Some(problem.clone());
-                Err(problem)
             }
         }
+        self.tried.send_replace(true);
+        // After it is in force: a slow store holds up the next read, and nothing else.
+        let (given, _) = read?;
+        state::keep_last_good(store, now_ms, &given).await;
+        Ok(())
     }
-}
-
-async fn read_file(file: &Path) -> Result<String, String> {
-    let text = tokio::fs::read_to_string(file)
-        .await
-        .map_err(|error| format!("KNOBS_FILE cannot be read: {error}"))?;
-    if text.len() > FILE_BYTES_MAX {
-        return Err(format!("KNOBS_FILE has {} bytes; {FILE_BYTES_MAX} is the most", text.len()));
-    }
-    Ok(text)
-}
-
-/// Turns the text of a knobs file into knobs; absent ones have their defaults.
-///
-/// # Errors
-/// Every problem: bad JSON, unknown names, wrong types, values out of range.
-pub fn parse(text: &str) -> Result<Knobs, Vec<String>> {
-    let given: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| vec![format!("not a JSON object: {error}")])?;
-    let mut reader = Reader { given, problems: Vec::new() };
-    let default = Knobs::default();
-    let knobs = Knobs {
-        realtime_threshold: reader
-            .count("realtime-threshold-ms", 1, 3_600_000)
-            .map_or(default.realtime_threshold, Millis),
-        batch_cost_threshold: reader.usd("batch-cost-threshold").unwrap_or(default.batch_cost_threshold),
-        max_replicas: reader.small("max-aca-replicas", 1_000).unwrap_or(default.max_replicas),
-        min_replicas: reader.small("min-aca-replicas", 1_000).unwrap_or(default.min_replicas),
-        max_nodes: reader.small("max-batch-nodes", 10_000).unwrap_or(default.max_nodes),
-        max_dedicated_nodes: reader
-            .small("max-dedicated-nodes", 10_000)
-            .unwrap_or(default.max_dedicated_nodes),
-        min_spot_nodes: reader.small("min-spot-nodes", 10_000).unwrap_or(default.min_spot_nodes),
-        min_dedicated_nodes: reader
-            .small("min-dedicated-nodes", 10_000)
-            .unwrap_or(default.min_dedicated_nodes),
-        model_version: reader.word("model-version").unwrap_or(default.model_version),
-        gpu_memory_limit_mib: reader
-            .count("gpu-memory-limit", 1, 1 << 24)
-            .unwrap_or(default.gpu_memory_limit_mib),
-        max_usd_per_hour: reader.usd("max-usd-per-hour").or(default.max_usd_per_hour),
-        rescue_share_percent: reader.small("rescue-share", 100).unwrap_or(default.rescue_share_percent),
-        autoscale: reader.autoscale("autoscale-mode").unwrap_or(default.autoscale),
-        autoscale_interval_minutes: reader
-            .count("autoscale-interval-minutes", 5, 10_080)
-            .map_or(default.autoscale_interval_minutes, |minutes| u32::try_from(minutes).unwrap_or(10_080)),
-        retention_days: reader
-            .count("retention-days", 1, 365)
-            .map_or(default.retention_days, |days| u32::try_from(days).unwrap_or(365)),
-        confidence_percent: reader
-            .count("confidence-percent", 50, 99)
-            .map_or(default.confidence_percent, |percent| u32::try_from(percent).unwrap_or(99)),
-    };
-    reader.finish(knobs)
-}
-
-struct Reader {
-    given: Map<String, Value>,
-    problems: Vec<String>,
-}
-
-impl Reader {
-    /// Takes a knob out: numbers may come as text, because vault secrets are text.
-    fn take<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>, wanted: &str) -> Option<T> {
-        let text = match self.given.shift_remove(name)? {
-            Value::String(text) => text,
-            Value::Number(number) => number.to_string(),
-            other => other.to_string(),
-        };
-        let value = parse(text.trim());
-        if value.is_none() {
-            self.problems.push(format!("{name} is `{text}`; give {wanted}"));
-        }
-        value
-    }
-
-    fn count(&mut self, name: &str, min: u64, max: u64) -> Option<u64> {
-        let parse = |text: &str| text.parse().ok().filter(|value| (min..=max).contains(value));
-        self.take(name, parse, &format!("a whole number from {min} to {max}"))
-    }
-
-    fn small(&mut self, name: &str, max: u32) -> Option<u32> {
-        let parse = |text: &str| text.parse().ok().filter(|value| *value <= max);
-        self.take(name, parse, &format!("a whole number from 0 to {max}"))
-    }
-
-    fn usd(&mut self, name: &str) -> Option<MicroUsd> {
-        let parse = |text: &str| text.parse().ok().and_then(micro_usd);
-        self.take(name, parse, "US dollars, from 0 to 1000000")
-    }
-
-    fn word(&mut self, name: &str) -> Option<String> {
-        let fits = |text: &str| (!text.is_empty() && text.len() <= 64).then(|| text.to_owned());
-        self.take(name, fits, "a text of at most 64 bytes")
-    }
-
-    fn autoscale(&mut self, name: &str) -> Option<AutoscaleMode> {
-        let parse = |text: &str| match text {
-            "observe" => Some(AutoscaleMode::Observe),
-            "recommend" => Some(AutoscaleMode::Recommend),
-            "act" => Some(AutoscaleMode::Act),
-            _ => None,
-        };
-        self.take(name, parse, "observe, recommend or act")
-    }
-
-    fn finish(mut self, knobs: Knobs) -> Result<Knobs, Vec<String>> {
-        for name in self.given.keys() {
-            self.problems.push(format!("{name} is no knob; remove it"));
-        }
-        if knobs.min_replicas > knobs.max_replicas {
-            let (min, max) = (knobs.min_replicas, knobs.max_replicas);
-            self.problems.push(format!("min-aca-replicas is {min}, above max-aca-replicas {max}"));
-        }
-        let floors = u64::from(knobs.min_spot_nodes) + u64::from(knobs.min_dedicated_nodes);
-        if floors > u64::from(knobs.max_nodes) {
-            let max = knobs.max_nodes;
-            let text =
-                format!("min-spot-nodes and min-dedicated-nodes are {floors}, above max-batch-nodes {max}");
-            self.problems.push(text);
-        }
-        if knobs.min_dedicated_nodes > knobs.max_dedicated_nodes {
-            let (min, max) = (knobs.min_dedicated_nodes, knobs.max_dedicated_nodes);
-            self.problems.push(format!("min-dedicated-nodes is {min}, above max-dedicated-nodes {max}"));
-        }
-        if self.problems.is_empty() { Ok(knobs) } else { Err(self.problems) }
-    }
-}
-
-/// Dollars as millionths; none when negative, not finite or above a million.
-pub fn micro_usd(usd: f64) -> Option<MicroUsd> {
-    (usd.is_finite() && (0.0..=1e6).contains(&usd)).then(|| MicroUsd((usd * 1e6).round() as u64))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_knobs_means_every_default() {
-        assert_eq!(parse("{}"), Ok(Knobs::default()));
-    }
-
-    #[test]
-    fn numbers_may_come_as_text() {
-        let knobs =
-            parse(r#"{"realtime-threshold-ms":"1500","batch-cost-threshold":0.25,"max-usd-per-hour":"3"}"#);
-        let knobs = knobs.unwrap();
-        assert_eq!(knobs.realtime_threshold, Millis(1_500));
-        assert_eq!(knobs.batch_cost_threshold, MicroUsd(250_000));
-        assert_eq!(knobs.max_usd_per_hour, Some(MicroUsd(3_000_000)));
-    }
-
-    #[test]
-    fn every_problem_is_told() {
-        let problems = parse(
-            r#"{"realtime-threshold-ms":0,"batch-cost-threshold":-1,"rescue-share":101,"autoscale-mode":"maybe",
-                "max-replicas":3,"min-aca-replicas":5,"max-aca-replicas":4,"retention-days":null,
-                "max-batch-nodes":4,"min-spot-nodes":2,"min-dedicated-nodes":3}"#,
-        )
-        .unwrap_err();
-        let wrong =
-            ["realtime-threshold-ms", "batch-cost", "rescue-share", "autoscale-mode", "retention-days"];
-        assert_eq!(problems.len(), wrong.len() + 4, "{problems:?}");
-        for name in wrong.into_iter().chain([
-            "max-replicas is no knob",
-            "above max-aca-replicas",
-            "above max-batch-nodes",
-            "above max-dedicated-nodes",
-        ]) {
-            assert!(problems.iter().any(|problem| problem.contains(name)), "{name} in {problems:?}");
-        }
-        assert!(parse("[]").is_err() && parse("").is_err());
-    }
-
-    #[tokio::test]
-    async fn a_bad_set_leaves_the_last_good_one() {
-        let file = std::env::temp_dir().join(format!("switchyard-knobs-{}.json", std::process::id()));
-        let source = Source::new(file.clone());
-        std::fs::write(&file, r#"{"max-aca-replicas":7}"#).unwrap();
-        source.refresh(5).await.unwrap();
-        std::fs::write(&file, r#"{"max-aca-replicas":"many"}"#).unwrap();
-        assert!(source.refresh(9).await.is_err());
-        std::fs::remove_file(&file).unwrap();
-        let now = source.now();
-        assert_eq!((now.knobs.max_replicas, now.read_ms), (7, Some(5)));
-        assert!(now.refused.unwrap().contains("max-aca-replicas"));
-    }
-}
+#[path = "knobs/tests.rs"]
+mod tests;

@@ -2,6 +2,7 @@
 //! conversion, [`Settings::read`], reports every problem at once.
 
 mod batch;
+mod identity;
 pub mod storage;
 pub mod table;
 
@@ -14,6 +15,7 @@ pub use batch::BatchAccount;
 use clock::Clock;
 use facts::fault::Fault;
 pub use facts::store::is_loopback;
+pub use identity::Identity;
 use table::DOORBELL_QUEUE;
 pub use table::{ALL, Required, Setting, name};
 use url::Url;
@@ -80,6 +82,15 @@ pub enum Blobs {
     },
 }
 
+/// Where knobs come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Knobs {
+    /// A JSON file.
+    File(PathBuf),
+    /// Secrets of a vault: https.
+    Vault(Url),
+}
+
 /// How it is told that there is work.
 #[derive(Clone, Debug)]
 pub struct Doorbell {
@@ -123,8 +134,10 @@ pub struct Settings {
     pub blobs: Blobs,
     /// How it is told that there is work; none: the sweep finds it.
     pub doorbell: Option<Doorbell>,
-    /// File of knobs.
-    pub knobs_file: PathBuf,
+    /// Where knobs come from.
+    pub knobs: Knobs,
+    /// Who this process is to services that are opened without a key.
+    pub identity: Identity,
     /// File that replaces the catalogue of the store.
     pub catalogue_file: Option<PathBuf>,
     /// Backend of a catalogue that does not name it.
@@ -163,11 +176,12 @@ impl Settings {
         let storage = reader.storage();
         let blobs = reader.blobs(storage.as_ref());
         let doorbell = reader.doorbell(storage);
-        let knobs_file = reader.knobs_file();
+        let knobs = reader.knobs();
         let catalogue_file = reader.text(name::MODEL_CATALOG).map(|text| file_path(&text));
         let default_backend = reader.url(name::ACA_ENDPOINT);
         let default_pool = reader.text(name::BATCH_POOL_ID);
         let batch = reader.batch();
+        let identity = reader.identity();
         let fault = reader.fault();
         let webhooks_allow_private = reader.webhooks_allow_private();
         let telemetry = reader.text(name::TELEMETRY).map(Secret);
@@ -175,17 +189,19 @@ impl Settings {
             blobs: blobs.as_ref(),
             doorbell: doorbell.as_ref(),
             batch: batch.as_ref(),
+            knobs: knobs.as_ref(),
             backend: default_backend.as_ref(),
             telemetry: telemetry.as_ref(),
         });
         let log = reader.text(name::LOG).unwrap_or_else(|| "info".to_owned());
         let instance = instance_name(reader.text(name::INSTANCE));
-        match (serve, blobs, knobs_file, reader.problems.is_empty()) {
-            (Some(serve), Some(blobs), Some(knobs_file), true) => Ok(Settings {
+        match (serve, blobs, knobs, reader.problems.is_empty()) {
+            (Some(serve), Some(blobs), Some(knobs), true) => Ok(Settings {
                 serve,
                 blobs,
                 doorbell,
-                knobs_file,
+                knobs,
+                identity,
                 catalogue_file,
                 default_backend,
                 default_pool,
@@ -213,6 +229,7 @@ struct Far<'a> {
     blobs: Option<&'a Blobs>,
     doorbell: Option<&'a Doorbell>,
     batch: Option<&'a BatchAccount>,
+    knobs: Option<&'a Knobs>,
     backend: Option<&'a Url>,
     telemetry: Option<&'a Secret>,
 }
@@ -347,18 +364,22 @@ impl Reader {
         }
     }
 
-    fn knobs_file(&mut self) -> Option<PathBuf> {
-        if self.text(name::KEY_VAULT_URL).is_some() {
-            self.problem(
-                name::KEY_VAULT_URL,
-                "is set, but this version reads knobs from KNOBS_FILE only; unset it and give a file",
-            );
+    fn knobs(&mut self) -> Option<Knobs> {
+        if let Some(text) = self.text(name::KEY_VAULT_URL) {
+            let url = Url::parse(&text).ok().filter(|url| url.scheme() == "https" && url.has_host());
+            if url.is_none() {
+                self.problem(name::KEY_VAULT_URL, "is no https URL; give https://NAME.vault.azure.net");
+            }
+            return url.map(Knobs::Vault);
         }
         let file = self.text(name::KNOBS_FILE).map(|text| file_path(&text));
         if file.is_none() {
-            self.problem(name::KNOBS_FILE, "is not set; give a JSON file, `{}` means every default");
+            self.problem(
+                name::KNOBS_FILE,
+                "is not set; give a JSON file, `{}` means every default, or set KEY_VAULT_URL",
+            );
         }
-        file
+        file.map(Knobs::File)
     }
 
     fn url(&mut self, name: &'static str) -> Option<Url> {
@@ -390,6 +411,9 @@ impl Reader {
             }
             if used.batch.is_some_and(|account| !is_loopback(&account.endpoint)) {
                 self.problem(clock::SPEED_SETTING, far(name::BATCH_ENDPOINT));
+            }
+            if matches!(used.knobs, Some(Knobs::Vault(url)) if !is_loopback(url)) {
+                self.problem(clock::SPEED_SETTING, far(name::KEY_VAULT_URL));
             }
             if used.doorbell.is_some_and(|doorbell| !is_loopback(&doorbell.storage.queues)) {
                 self.problem(clock::SPEED_SETTING, far(name::STORAGE));
@@ -459,6 +483,16 @@ mod tests {
     }
 
     #[test]
+    fn a_vault_takes_the_place_of_the_file() {
+        let knobs = |more: &[(&str, &str)]| read(&with(more), None).unwrap().knobs;
+        assert_eq!(knobs(&[]), Knobs::File(PathBuf::from("k.json")));
+        let url = "https://v.vault.azure.net/";
+        let vault = Knobs::Vault(Url::parse(url).unwrap());
+        assert_eq!(knobs(&[("KEY_VAULT_URL", url)]), vault, "even where a file is named");
+        assert_eq!(knobs(&[("KEY_VAULT_URL", url), ("KNOBS_FILE", "")]), vault);
+    }
+
+    #[test]
     fn every_problem_is_reported_in_the_order_of_the_table() {
         let problems = read(&[("SWITCHYARD_SPEED", "2"), ("ACA_ENDPOINT", "nonsense")], None).unwrap_err();
         let names: Vec<&str> = problems.iter().map(|problem| problem.setting).collect();
@@ -485,7 +519,10 @@ mod tests {
                 ],
                 name::WEBHOOKS_PRIVATE,
             ),
-            (&[("KEY_VAULT_URL", "https://v.vault.azure.net")], name::KEY_VAULT_URL),
+            (&[("KEY_VAULT_URL", "http://v.vault.azure.net")], name::KEY_VAULT_URL),
+            (&[("KEY_VAULT_URL", "v")], name::KEY_VAULT_URL),
+            (&[("BATCH_ENDPOINT", "http://127.0.0.1:1"), ("BATCH_ACCOUNT_NAME", "a")], name::BATCH_ENDPOINT),
+            (&[("AZURE_FEDERATED_TOKEN_FILE", "/f"), ("AZURE_TENANT_ID", "t")], name::CLIENT_ID),
             (&[("KNOBS_FILE", " ")], name::KNOBS_FILE),
             (&[("AzureWebJobsStorage", "nonsense")], name::STORAGE),
             (&[("AzureWebJobsStorage__accountName", "no.name")], name::STORAGE_ACCOUNT),

@@ -5,22 +5,30 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::App;
 use crate::catalogue::Backend;
 use crate::catalogue::{self, Context, State};
+use crate::knobs::Origin;
 use crate::observe;
 use facts::key;
 use facts::view::{BackendState, ProcessState, Quantiles};
 
-/// How often knobs and catalogue are read again.
+/// How often the catalogue and a file of knobs are read again.
 /// A key that was revoked is refused this much later at the latest, with the jitter below: 65 s.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// Added at random, so that many processes do not read at once.
 const JITTER_MAX_MS: u64 = 5_000;
+/// How often a vault is read: 17 reads a time, and the service's advice is to hold values in memory. An
+/// operator who cannot wait refreshes by hand.
+const VAULT_EVERY: Duration = Duration::from_secs(180);
+/// Added at random: the processes of one app share the vault's limits, and so does all else that reads it.
+const VAULT_JITTER_MAX_MS: u64 = 60_000;
 /// While no catalogue was ever good, it is looked for this often: nobody is let in without it.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How long the first knobs may hold up the first catalogue, for which requests wait 5 s.
+const FIRST_KNOBS_MAX: Duration = Duration::from_secs(3);
 /// How often state is written; readers ignore it after 60 s.
 const STATE_EVERY: Duration = Duration::from_secs(10);
 
@@ -47,28 +55,53 @@ pub async fn run(app: Arc<App>) {
             app.views.refresh(&app.store).await;
         }
     };
-    let refreshing = async {
+    let catalogue = async {
+        // Nobody is let in before the catalogue is there, and so nobody is served by knobs that are not.
+        first_knobs(&app).await;
         loop {
-            refresh(&app).await;
-            let jitter = getrandom::u64().unwrap_or_default() % JITTER_MAX_MS;
+            tokio::join!(refresh_catalogue(&app), app.views.refresh(&app.store));
             let pause = match app.catalogue.now() {
-                Some(_) => REFRESH_EVERY + Duration::from_millis(jitter),
+                Some(_) => REFRESH_EVERY + jitter(JITTER_MAX_MS),
                 None => RETRY_EVERY,
             };
             sleep(app.clock.real(pause)).await;
         }
     };
-    tokio::join!(state, refreshing);
+    let knobs = async {
+        loop {
+            let pause = match app.knobs.origin() {
+                Origin::File(_) => REFRESH_EVERY + jitter(JITTER_MAX_MS),
+                Origin::Vault(_) => VAULT_EVERY + jitter(VAULT_JITTER_MAX_MS),
+            };
+            refresh_knobs(&app).await;
+            sleep(app.clock.real(pause)).await;
+        }
+    };
+    tokio::join!(state, catalogue, knobs);
 }
 
 /// Reads knobs, catalogue and view.
 pub async fn refresh(app: &App) {
-    let knobs = async {
-        if let Err(problem) = app.knobs.refresh(app.clock.now_ms()).await {
-            tracing::error!(problem, "knobs refused; the last good set stays in force");
-        }
-    };
-    tokio::join!(knobs, refresh_catalogue(app), app.views.refresh(&app.store));
+    tokio::join!(refresh_knobs(app), refresh_catalogue(app), app.views.refresh(&app.store));
+}
+
+/// Waits for knobs that somebody read: those that the store keeps while the vault is asked; else the
+/// first read that is under way, for a bounded time.
+async fn first_knobs(app: &App) {
+    let is_restored = app.knobs.restore(&app.store).await;
+    if !(is_restored && matches!(app.knobs.origin(), Origin::Vault(_))) {
+        let _ = timeout(FIRST_KNOBS_MAX, app.knobs.first()).await;
+    }
+}
+
+async fn refresh_knobs(app: &App) {
+    if let Err(problem) = app.knobs.refresh(&app.store, app.clock.now_ms()).await {
+        tracing::error!(problem, "knobs refused; the last good set stays in force");
+    }
+}
+
+fn jitter(max_ms: u64) -> Duration {
+    Duration::from_millis(getrandom::u64().unwrap_or_default() % max_ms)
 }
 
 async fn refresh_catalogue(app: &App) {

@@ -5,14 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use azure_core::credentials::TokenCredential;
 use azure_core::error::ErrorKind;
-use azure_core::http::policies::{Policy, PolicyResult};
-use azure_core::http::{
-    ClientOptions, Context, ExponentialRetryOptions, Request, RetryOptions, StatusCode, Transport,
-};
-use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
+use azure_core::http::StatusCode;
 use azure_storage_queue::models::{
     QueueClientGetPropertiesResultHeaders as _, QueueClientSendMessageOptions, QueueMessage,
 };
@@ -20,6 +15,8 @@ use azure_storage_queue::{QueueClient, QueueServiceClient, QueueServiceClientOpt
 use facts::fault::{Act, Fault};
 use wire::ticket::Ticket;
 
+use super::identity::Chain;
+use super::sdk::{client_options, reason};
 use super::storage_key::SharedKey;
 use crate::settings::storage::{Access, Storage};
 use crate::settings::{is_loopback, name};
@@ -31,12 +28,6 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub const DELAY_MAX: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 /// Longest call with all its tries: clients of HTTP paths wait for it.
 const CALL_MAX: Duration = Duration::from_secs(5);
-/// Longest try until the answer's headers: two that hang and their pauses leave a third its time.
-const TRY_MAX: Duration = Duration::from_millis(1500);
-/// Tries after the first.
-const RETRIES_MAX: u32 = 2;
-/// The SDK pauses twice, then four times as long as this, and up to 256 ms more.
-const PAUSE_MS: i64 = 50;
 /// The newest version that Azurite takes as its users start it; the SDK's own is newer.
 const LOOPBACK_API_VERSION: &str = "2025-11-05";
 
@@ -87,16 +78,21 @@ impl Doorbell {
     ///
     /// # Errors
     /// Why the SDK does not take the account.
-    pub fn open(storage: &Storage, queue: &str, http: reqwest::Client) -> Result<Doorbell, String> {
+    pub fn open(
+        storage: &Storage,
+        queue: &str,
+        http: reqwest::Client,
+        identities: &Chain,
+    ) -> Result<Doorbell, String> {
         let mut url = storage.queues.clone();
-        let mut options = client_options(http.clone());
-        let mut credential = None;
+        let mut options = client_options(http);
+        let mut credential: Option<Arc<dyn TokenCredential>> = None;
         match &storage.access {
             Access::Key { account, key } => {
                 options.per_try_policies.push(Arc::new(SharedKey::new(account, key.reveal())?));
             }
             Access::Sas(sas) => url.set_query(Some(sas.reveal())),
-            Access::Identity { client_id } => credential = Some(identity(client_id.as_deref(), http)?),
+            Access::Identity(chosen) => credential = Some(identities.open(chosen)?),
         }
         let mut options = QueueServiceClientOptions { client_options: options, ..Default::default() };
         if is_loopback(&url) {
@@ -209,43 +205,6 @@ async fn bounded<T>(work: impl Future<Output = Result<T, RingError>>) -> Result<
     tokio::time::timeout(CALL_MAX, work).await.unwrap_or(Err(RingError::TimedOut))
 }
 
-fn client_options(http: reqwest::Client) -> ClientOptions {
-    ClientOptions {
-        per_try_policies: vec![Arc::new(TryBound)],
-        retry: RetryOptions::exponential(ExponentialRetryOptions {
-            initial_delay: azure_core::time::Duration::milliseconds(PAUSE_MS),
-            max_retries: RETRIES_MAX,
-            ..Default::default()
-        }),
-        transport: Some(Transport::new(Arc::new(http))),
-        ..Default::default()
-    }
-}
-
-fn identity(client_id: Option<&str>, http: reqwest::Client) -> Result<Arc<dyn TokenCredential>, String> {
-    let options = ManagedIdentityCredentialOptions {
-        user_assigned_id: client_id.map(|id| UserAssignedId::ClientId(id.to_owned())),
-        client_options: client_options(http),
-    };
-    let credential = ManagedIdentityCredential::new(Some(options)).map_err(|error| reason(&error))?;
-    Ok(credential)
-}
-
-/// Bounds one try, so that an answer that never comes leaves time for another.
-#[derive(Debug)]
-struct TryBound;
-
-#[async_trait]
-impl Policy for TryBound {
-    async fn send(&self, context: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
-        let answer = tokio::time::timeout(TRY_MAX, next[0].send(context, request, &next[1..]));
-        answer.await.unwrap_or_else(|_| {
-            // Of the kind that the SDK tries again.
-            Err(azure_core::Error::with_message(ErrorKind::Io, format!("no answer within {TRY_MAX:?}")))
-        })
-    }
-}
-
 fn is_missing(error: &azure_core::Error) -> bool {
     matches!(error.kind(), ErrorKind::HttpResponse { error_code: Some(code), .. } if code == "QueueNotFound")
 }
@@ -264,17 +223,4 @@ fn told(queue: &str, error: &azure_core::Error) -> RingError {
         ErrorKind::Credential => RingError::Denied { queue, told: reason(error) },
         _ => RingError::Unreachable(reason(error)),
     }
-}
-
-/// The causes below the HTTP client's error, or else the innermost one. The client's own text holds
-/// the address and with it a SAS, and so may the texts that were made from it.
-fn reason(error: &azure_core::Error) -> String {
-    let first: &(dyn std::error::Error + 'static) = error;
-    let causes: Vec<_> = std::iter::successors(Some(first), |cause| (**cause).source()).collect();
-    let client = causes.iter().position(|cause| cause.is::<reqwest::Error>());
-    let shown = &causes[client.map_or(causes.len() - 1, |at| at + 1)..];
-    if shown.is_empty() {
-        return "the connection failed".to_owned();
-    }
-    shown.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

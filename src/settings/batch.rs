@@ -11,8 +11,8 @@ pub struct BatchAccount {
     pub endpoint: Url,
     /// Its name.
     pub account: String,
-    /// Its key, base64.
-    pub key: Secret,
+    /// Its key, base64; none: the identity of this process opens it.
+    pub key: Option<Secret>,
 }
 
 impl Reader {
@@ -36,13 +36,12 @@ impl Reader {
             self.problem(name::BATCH_ACCOUNT_NAME, "is not set, and the endpoint does not name the account");
             return None;
         };
-        let Some(key) = key else {
-            self.problem(
-                name::BATCH_ACCOUNT_KEY,
-                "is not set; this version signs with the account's key and cannot use an identity yet",
-            );
+        if key.is_none() && endpoint.scheme() != "https" {
+            let what =
+                "is not https, which an identity's token needs; set BATCH_ACCOUNT_KEY for this endpoint";
+            self.problem(name::BATCH_ENDPOINT, what);
             return None;
-        };
+        }
         Some(BatchAccount { endpoint, account, key })
     }
 }

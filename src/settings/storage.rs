@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use url::Url;
 
-use super::{Blobs, Problem, Secret, is_loopback, name};
+use super::{Blobs, Identity, Problem, Secret, is_loopback, name};
 
 /// The account and key that every storage emulator knows, published by the vendor, at the ports
 /// that emulators take.
@@ -36,11 +36,8 @@ pub enum Access {
     },
     /// A shared access signature: a query string without its question mark.
     Sas(Secret),
-    /// The managed identity of this process.
-    Identity {
-        /// Of a user-assigned identity; none: the system-assigned one.
-        client_id: Option<String>,
-    },
+    /// An identity of this process.
+    Identity(Identity),
 }
 
 impl Storage {
@@ -103,11 +100,16 @@ impl Storage {
             (None, None) => return Ok(None),
         };
         let credential = given(name::STORAGE_CREDENTIAL);
+        let is_managed = credential.is_some();
         if credential.is_some_and(|credential| !credential.eq_ignore_ascii_case("managedidentity")) {
             return wrong(name::STORAGE_CREDENTIAL, "is not `managedidentity`, the only one there is");
         }
-        let access = Access::Identity { client_id: given(name::STORAGE_CLIENT) };
-        Ok(Some(Storage { queues, access, blobs: None }))
+        let identity = match (given(name::STORAGE_CLIENT), Identity::read(given)) {
+            (Some(client_id), _) => Identity::Managed { client_id: Some(client_id) },
+            (None, Identity::Developer) if is_managed => Identity::Managed { client_id: None },
+            (None, identity) => identity,
+        };
+        Ok(Some(Storage { queues, access: Access::Identity(identity), blobs: None }))
     }
 
     /// The container of facts, where the account's blobs are known.
@@ -115,7 +117,7 @@ impl Storage {
         let blobs = self.blobs.as_ref()?.reveal().trim_end_matches('/');
         let query = match &self.access {
             Access::Sas(sas) => format!("?{}", sas.reveal()),
-            Access::Key { .. } | Access::Identity { .. } => String::new(),
+            Access::Key { .. } | Access::Identity(_) => String::new(),
         };
         Some(Blobs::Container { url: Secret(format!("{blobs}/switchyard{query}")), key: self.key() })
     }
@@ -124,7 +126,7 @@ impl Storage {
     pub(super) fn key(&self) -> Option<Secret> {
         match &self.access {
             Access::Key { key, .. } => Some(key.clone()),
-            Access::Sas(_) | Access::Identity { .. } => None,
+            Access::Sas(_) | Access::Identity(_) => None,
         }
     }
 }
@@ -256,9 +258,12 @@ mod tests {
         ]);
         let storage = storage.unwrap().expect("an account");
         assert_eq!(storage.queues.as_str(), "https://abc.queue.core.windows.net/");
-        assert_eq!(storage.access, Access::Identity { client_id: Some("id".to_owned()) });
+        let managed = Identity::Managed { client_id: Some("id".to_owned()) };
+        assert_eq!(storage.access, Access::Identity(managed));
         let named = read(&[(name::STORAGE_QUEUES, "https://q.x/"), (name::STORAGE_ACCOUNT, "abc")]);
-        assert_eq!(named.unwrap().expect("an account").queues.as_str(), "https://q.x/");
+        let named = named.unwrap().expect("an account");
+        assert_eq!(named.queues.as_str(), "https://q.x/");
+        assert_eq!(named.access, Access::Identity(Identity::Developer), "outside Azure");
         assert!(read(&[(name::STORAGE_CLIENT, "id")]).unwrap().is_none());
         let wrong: [(&[(&'static str, &str)], _); 3] = [
             (&[(name::STORAGE_QUEUES, "http://127.0.0.1:1")], name::STORAGE_QUEUES),

@@ -58,6 +58,16 @@ pub mod name {
     pub const BATCH_ACCOUNT_NAME: &str = "BATCH_ACCOUNT_NAME";
     /// Its key.
     pub const BATCH_ACCOUNT_KEY: &str = "BATCH_ACCOUNT_KEY";
+    /// Client id of a user-assigned or a workload identity.
+    pub const CLIENT_ID: &str = "AZURE_CLIENT_ID";
+    /// Directory of a workload identity.
+    pub const TENANT_ID: &str = "AZURE_TENANT_ID";
+    /// Token file of a workload identity.
+    pub const FEDERATED_TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+    /// Where the platform gives tokens.
+    pub const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
+    /// What the platform wants to see before it gives one.
+    pub const IDENTITY_HEADER: &str = "IDENTITY_HEADER";
     /// Where telemetry goes.
     pub const TELEMETRY: &str = "APPLICATIONINSIGHTS_CONNECTION_STRING";
     /// Whether webhooks may lie on this machine or in a private network.
@@ -89,16 +99,21 @@ pub const ALL: &[Setting] = &[
     setting(name::STORAGE_ACCOUNT, None, Required::No, "instead of a connection string: name of the account, opened by managed identity"),
     setting(name::STORAGE_QUEUES, None, Required::No, "instead of the name: https URL of the account's queues"),
     setting(name::STORAGE_CREDENTIAL, None, Required::No, "with one of these two: `managedidentity`, the only one there is"),
-    setting(name::STORAGE_CLIENT, None, Required::No, "with one of these two: client id of a user-assigned identity; without it the system-assigned one"),
+    setting(name::STORAGE_CLIENT, None, Required::No, "with one of these two: client id of a user-assigned identity, where it is not the one of AZURE_CLIENT_ID"),
     setting(name::QUEUE, Some(DOORBELL_QUEUE), Required::No, "queue of that account that rings for new work; the one that `Dispatch/function.json` names, else work waits for the sweep"),
-    setting(name::KNOBS_FILE, None, Required::Yes, "JSON file of knobs, re-read every minute; `{}` means every default"),
-    setting(name::KEY_VAULT_URL, None, Required::No, "vault that holds the knobs; this version cannot read it and refuses to start with it"),
+    setting(name::KEY_VAULT_URL, None, Required::No, "vault whose secrets are the knobs, as `https://NAME.vault.azure.net`, opened by the identity below; re-read about every three minutes; see \"Knobs in Key Vault\""),
+    setting(name::KNOBS_FILE, None, Required::Yes, "JSON file of knobs, re-read every minute; `{}` means every default; not needed, and not read, where KEY_VAULT_URL is set"),
     setting(name::MODEL_CATALOG, None, Required::No, "path or `file://` URL of a catalogue that replaces `config/catalogue.json` of the store"),
     setting(name::ACA_ENDPOINT, None, Required::No, "URL of a realtime backend named `default`, added to a catalogue that has none with this URL"),
     setting(name::BATCH_POOL_ID, None, Required::No, "id of a deferred pool, added to a catalogue that has none of this name"),
     setting(name::BATCH_ENDPOINT, None, Required::No, "endpoint of the Azure Batch account, `https://ACCOUNT.REGION.batch.azure.com`; without it the deferred lane takes no work"),
     setting(name::BATCH_ACCOUNT_NAME, None, Required::No, "name of that account, where the endpoint does not begin with it"),
-    setting(name::BATCH_ACCOUNT_KEY, None, Required::No, "key of that account"),
+    setting(name::BATCH_ACCOUNT_KEY, None, Required::No, "key of that account; without it the identity below opens it, over https only"),
+    setting(name::CLIENT_ID, None, Required::No, "client id of the user-assigned identity that opens what has no key; without it the system-assigned one, and outside Azure whoever is logged in to `az` or `azd`"),
+    setting(name::TENANT_ID, None, Required::No, "with the next, set on Kubernetes: directory of a workload identity"),
+    setting(name::FEDERATED_TOKEN_FILE, None, Required::No, "set on Kubernetes: token file of a workload identity, which AZURE_CLIENT_ID names"),
+    setting(name::IDENTITY_ENDPOINT, None, Required::ByHost, "set by Azure: where a managed identity's tokens are given"),
+    setting(name::IDENTITY_HEADER, None, Required::ByHost, "set by Azure: what that endpoint wants to see"),
     setting(name::WEBHOOKS_PRIVATE, Some("0"), Required::No, "for one machine only, refused in Azure: `1` lets webhooks be http and lie on this machine or in a private network"),
     setting(name::TELEMETRY, None, Required::No, "connection string of Application Insights; without it no telemetry is sent"),
     setting(name::LOG, Some("info"), Required::No, "what is logged to standard output, as `info` or `access=debug,info`; answers below 400 are logged at debug"),

@@ -1,24 +1,37 @@
 //! Function `Operate`: what operators do by hand.
 
-use serde_json::json;
+use policy::Knobs;
+use policy::units::UnixMs;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth;
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response};
+use crate::knobs::{self, ChangeError};
+
+/// A change names each of the 16 knobs once.
+const CHANGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers `/api/operate/{what}`.
 ///
 /// # Errors
-/// Without an operator's key; 404 for what this version cannot do.
-pub async fn answer(app: &App, request: &Request, what: &[&str]) -> Result<Response, Failure> {
+/// Without an operator's key; 404 for what this version cannot do; what [`ChangeError`] says.
+pub async fn answer(app: &App, mut request: Request, what: &[&str]) -> Result<Response, Failure> {
     let catalogue = app.catalogue().await?;
     auth::admin(&catalogue, &request.headers)?;
     match (what, &request.method) {
+        (["knobs"], &Method::GET) => Ok(http::json(200, &list(app))),
+        (["knobs"], &Method::PATCH) => change(app, &mut request).await,
+        (["knobs"], _) => Err(Failure::method("GET, PATCH")),
         (["knobs", "refresh"], &Method::POST) => Ok(refresh(app).await),
-        (["knobs", "refresh"], _) => Err(Failure::method("POST")),
+        (["knobs", "rollback"], &Method::POST) => {
+            let rolled_back = app.knobs.roll_back(&app.store, app.clock.now_ms()).await;
+            rolled_back.map_err(refused).map(|()| http::json(200, &list(app)))
+        }
+        (["knobs", "refresh" | "rollback"], _) => Err(Failure::method("POST")),
         _ => {
-            let message = "this version can only `POST /api/operate/knobs/refresh`";
+            let message = "this version can only `GET` and `PATCH /api/operate/knobs`, and `POST` its `refresh` and `rollback`";
             Err(Failure::new(Kind::NotFound, "unsupported_operation", message))
         }
     }
@@ -29,6 +42,49 @@ async fn refresh(app: &App) -> Response {
     app.refresh().await;
     let knobs = app.knobs.now();
     let status = if knobs.refused.is_some() { 409 } else { 200 };
-    let shown = json!({ "refused": knobs.refused, "read_unix_ms": knobs.read_ms, "knobs": super::status::knobs(&knobs.knobs) });
+    let shown = json!({ "refused": knobs.refused, "read_unix_ms": knobs.read_ms, "knobs": knobs::shown(&knobs.knobs) });
     http::json(status, &shown)
+}
+
+/// Sets knobs from a JSON object of them (a merge patch: null returns one to its default).
+async fn change(app: &App, request: &mut Request) -> Result<Response, Failure> {
+    let body = request.body(CHANGE_BYTES_MAX).await?;
+    let changes: knobs::Given = serde_json::from_slice(&body).map_err(|error| {
+        let message = format!("the body is no JSON object of knobs: {error}");
+        Failure::new(Kind::Invalid, "invalid_knobs", message)
+    })?;
+    app.knobs.change(&app.store, app.clock.now_ms(), &changes).await.map_err(refused)?;
+    tracing::info!(knobs = ?changes.keys().collect::<Vec<_>>(), "knobs changed by an operator");
+    Ok(http::json(200, &list(app)))
+}
+
+fn refused(error: ChangeError) -> Failure {
+    let (kind, code) = match &error {
+        ChangeError::Invalid(_) => (Kind::Invalid, "invalid_knobs"),
+        ChangeError::NoPrevious => (Kind::Conflict, "no_previous_knobs"),
+        ChangeError::Failed(_) => (Kind::Conflict, "knobs_not_changed"),
+    };
+    Failure::new(kind, code, error.to_string())
+}
+
+/// Every knob: what it is, what it may be, and whether it was given.
+fn list(app: &App) -> Value {
+    let in_force = app.knobs.now();
+    let (values, defaults) = (knobs::shown(&in_force.knobs), knobs::shown(&Knobs::default()));
+    let row = |known: &knobs::Known| {
+        json!({
+            "name": known.name,
+            "value": values[known.name],
+            "default": defaults[known.name],
+            "is_given": in_force.given.contains_key(known.name),
+            "may_be": known.wanted,
+        })
+    };
+    json!({
+        "from": app.knobs.origin().kind(),
+        "age_s": in_force.read_ms.map(|read| app.now().since(UnixMs(read)).0 / 1_000),
+        "is_kept": in_force.is_kept,
+        "refused": in_force.refused,
+        "knobs": knobs::known().iter().map(row).collect::<Vec<_>>(),
+    })
 }

@@ -4,8 +4,6 @@
 mod pools;
 
 use facts::view::View;
-use policy::Knobs;
-use policy::knobs::AutoscaleMode;
 use policy::units::UnixMs;
 use policy::{breaker, replicas};
 use serde_json::{Value, json};
@@ -15,6 +13,7 @@ use crate::auth;
 use crate::catalogue::{Backend, Catalogue, State};
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Request, Response};
+use crate::knobs;
 use crate::observe;
 
 /// Answers `/api/status` and `/api/status/replicas/{backend}`.
@@ -77,7 +76,9 @@ async fn overview(app: &App, catalogue: &Catalogue, request: &Request) -> Respon
         "up_s": now.since(app.started).0 / 1_000,
         "backends": backends,
         "knobs": {
-            "in_force": knobs(&knobs_in_force.knobs),
+            "from": app.knobs.origin().kind(),
+            "is_kept": knobs_in_force.is_kept,
+            "in_force": knobs::shown(&knobs_in_force.knobs),
             "age_s": knobs_in_force.read_ms.map(|read| now.since(UnixMs(read)).0 / 1_000),
             "refused": knobs_in_force.refused,
         },
@@ -187,30 +188,4 @@ fn catalogue_state(app: &App, now: UnixMs) -> Value {
         }
         State::Loading | State::Missing(_) => Value::Null,
     }
-}
-
-/// Knobs under the names that operators set them by.
-pub fn knobs(knobs: &Knobs) -> Value {
-    json!({
-        "realtime-threshold-ms": knobs.realtime_threshold.0,
-        "batch-cost-threshold": knobs.batch_cost_threshold.usd(),
-        "max-aca-replicas": knobs.max_replicas,
-        "min-aca-replicas": knobs.min_replicas,
-        "max-batch-nodes": knobs.max_nodes,
-        "max-dedicated-nodes": knobs.max_dedicated_nodes,
-        "min-spot-nodes": knobs.min_spot_nodes,
-        "min-dedicated-nodes": knobs.min_dedicated_nodes,
-        "model-version": knobs.model_version,
-        "gpu-memory-limit": knobs.gpu_memory_limit_mib,
-        "max-usd-per-hour": knobs.max_usd_per_hour.map(|cap| cap.usd()),
-        "rescue-share": knobs.rescue_share_percent,
-        "autoscale-mode": match knobs.autoscale {
-            AutoscaleMode::Observe => "observe",
-            AutoscaleMode::Recommend => "recommend",
-            AutoscaleMode::Act => "act",
-        },
-        "autoscale-interval-minutes": knobs.autoscale_interval_minutes,
-        "retention-days": knobs.retention_days,
-        "confidence-percent": knobs.confidence_percent,
-    })
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clock::Clock;
 use facts::fault::{Act, Fault};
 use handler::act::forward;
+use handler::azure::identity::Chain;
 use handler::azure::queue::{DELAY_MAX, Doorbell, MESSAGE_BYTES_MAX, RingError};
 use handler::settings::Settings;
 use handler::settings::storage::{Access, Storage};
@@ -32,7 +33,8 @@ fn stand_in() -> Server {
 
 fn open(connection_string: &str, queue: &str) -> Doorbell {
     let storage = Storage::parse(connection_string).expect("the connection string is one");
-    Doorbell::open(&storage, queue, forward::client().expect("TLS starts")).expect("the SDK takes it")
+    let http = forward::client().expect("TLS starts");
+    Doorbell::open(&storage, queue, http.clone(), &Chain::new(http)).expect("the SDK takes it")
 }
 
 fn with_key(url: &str) -> String {
@@ -264,7 +266,8 @@ fn by_identity(upstream: &Upstream) -> Doorbell {
     let doorbell = settings.expect("nothing is wrong with them").doorbell.expect("an account was given");
     let proxy = reqwest::Proxy::all(&upstream.url).expect("an address");
     let http = reqwest::Client::builder().proxy(proxy).build().expect("TLS starts");
-    Doorbell::open(&doorbell.storage, &doorbell.queue, http).expect("the SDK takes it")
+    let identities = Chain::new(http.clone());
+    Doorbell::open(&doorbell.storage, &doorbell.queue, http, &identities).expect("the SDK takes it")
 }
 
 #[tokio::test]
@@ -290,8 +293,11 @@ async fn an_identity_that_there_is_not_names_the_setting() {
     let upstream = Upstream::start([Step::Answer(400, Vec::new(), answer.to_owned())]).await;
     let error = by_identity(&upstream).ring(&ticket()).await.unwrap_err();
     assert!(matches!(error, RingError::Denied { .. }), "{error:?}");
-    let told = "AzureWebJobsStorage does not open queue `batch-inference-queue` (The requested identity has not been";
+    let told =
+        "AzureWebJobsStorage does not open queue `batch-inference-queue` (the identity gave no token for";
     assert!(error.to_string().starts_with(told), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("The requested identity has not been") && text.contains("one-of-two"), "{text}");
 }
 
 #[tokio::test]

@@ -228,6 +228,14 @@ async fn a_foreign_formula_is_kept_before_it_is_replaced() {
         if !replaced {
             scene.turn_until(&app, mode, async |made| made.planned.outcome == "recommended").await;
             assert_eq!(seen(&app).await.formula.as_deref(), Some(FOREIGN));
+            // Operators are told what is wrong with the one that they run.
+            sweep::run(&app, &tick()).await.unwrap();
+            let view = scene.store.get(key::VIEW).await.unwrap().content;
+            let view = String::from_utf8_lossy(&view);
+            assert!(
+                view.contains("\"findings\":[\"kills_running_tasks (line 1, column 1): of 6 nodes"),
+                "{view}"
+            );
             continue;
         }
         // The service takes a formula every 30 s: the first tries may come too early.

@@ -45,7 +45,10 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("POST", "/api/explain", Some("read")),
     ("GET", "/api/status", Some("admin")),
     ("GET", "/api/status/replicas/{backend}", Some("admin")),
+    ("GET", "/api/operate/knobs", Some("admin")),
+    ("PATCH", "/api/operate/knobs", Some("admin")),
     ("POST", "/api/operate/knobs/refresh", Some("admin")),
+    ("POST", "/api/operate/knobs/rollback", Some("admin")),
     ("GET", "/api/health", None),
     ("GET", "/api/openapi.json", None),
 ];

@@ -8,6 +8,10 @@ use crate::JobId;
 pub const CATALOGUE: &str = "config/catalogue.json";
 /// The last merged observation.
 pub const VIEW: &str = "state/view.json";
+/// The last good knobs.
+pub const KNOBS: &str = "state/knobs.json";
+/// The knobs before the last change that was made through the handler.
+pub const KNOBS_PREVIOUS: &str = "state/knobs-previous.json";
 /// States of the processes that call backends.
 pub const PROCESS_STATES: &str = "state/http/";
 /// What the rebalancer made of pools.

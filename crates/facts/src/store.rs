@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -102,7 +102,20 @@ impl Store {
     /// # Errors
     /// What is wrong with the URL.
     pub fn container(url: &str, key: Option<&str>) -> Result<Store, String> {
-        container(url, key).map(Store::over)
+        container(url, key, None).map(Store::over)
+    }
+
+    /// As [`Store::container`], opened by the tokens of an identity, which are sent over https only.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn container_by(url: &str, identity: AzureCredentialProvider) -> Result<Store, String> {
+        if !url.starts_with("https://") {
+            return Err(
+                "the store's URL is not https, which an identity's token needs; give a key".to_owned()
+            );
+        }
+        container(url, None, Some(identity)).map(Store::over)
     }
 
     /// A store that this process alone sees and that ends with it.
@@ -352,7 +365,11 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 /// A container, from a URL that we take apart ourselves: the library's own parser drops a SAS.
-fn container(text: &str, key: Option<&str>) -> Result<Arc<dyn ObjectStore>, String> {
+fn container(
+    text: &str,
+    key: Option<&str>,
+    identity: Option<AzureCredentialProvider>,
+) -> Result<Arc<dyn ObjectStore>, String> {
     let wrong = |what: &str| format!("the store's URL {what}");
     let url = Url::parse(text).map_err(|_| wrong("is no URL"))?;
     let mut segments = url.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty());
@@ -368,7 +385,7 @@ fn container(text: &str, key: Option<&str>) -> Result<Arc<dyn ObjectStore>, Stri
     let prefix = segments.collect::<Vec<_>>().join("/");
     let sas = url.query().filter(|query| !query.is_empty());
     // Without a SAS or a key, the environment of a managed identity is the library's to read.
-    let base = if sas.is_none() && key.is_none() {
+    let base = if sas.is_none() && key.is_none() && identity.is_none() {
         MicrosoftAzureBuilder::from_env()
     } else {
         MicrosoftAzureBuilder::new()
@@ -380,10 +397,11 @@ fn container(text: &str, key: Option<&str>) -> Result<Arc<dyn ObjectStore>, Stri
         .with_endpoint(endpoint)
         .with_allow_http(is_loopback(&url))
         .with_retry(retry);
-    builder = match (sas, key) {
-        (Some(sas), _) => builder.with_config(AzureConfigKey::SasKey, sas),
-        (None, Some(key)) => builder.with_access_key(key),
-        (None, None) => builder,
+    builder = match (sas, key, identity) {
+        (Some(sas), ..) => builder.with_config(AzureConfigKey::SasKey, sas),
+        (None, Some(key), _) => builder.with_access_key(key),
+        (None, None, Some(identity)) => builder.with_credentials(identity),
+        (None, None, None) => builder,
     };
     let store = builder.build().map_err(|error| wrong(&format!("cannot be opened: {error}")))?;
     Ok(if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) })

@@ -3,6 +3,7 @@
 //! - [`host`]: the Azure Functions host, for any custom handler
 //! - [`azure_batch`]: the Azure Batch service, which really runs its tasks
 //! - [`queue`]: the Storage Queue service, and the small client the host polls it with
+//! - [`vault`]: the secrets of a Key Vault, over TLS
 //! - [`realtime`]: a front with inference replicas that scale from zero, as Container Apps does
 //! - [`telemetry`]: a receiver of Application Insights envelopes
 //! - [`stage`], [`model`], [`cargo`], [`children`]: what a stack is started from and with
@@ -22,3 +23,5 @@ pub mod realtime;
 pub mod stack;
 pub mod stage;
 pub mod telemetry;
+mod tls;
+pub mod vault;

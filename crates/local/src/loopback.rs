@@ -1,4 +1,5 @@
-//! The HTTP server under the stand-ins: one accept loop, owned connections, a bounded end.
+//! The HTTP server under the stand-ins: one accept loop, owned connections, a bounded end; with TLS where
+//! clients of the real service refuse to go without.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,8 +14,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// What a stand-in answers with.
@@ -31,6 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A running server; dropping it ends it without waiting.
 pub(crate) struct Server {
     address: SocketAddr,
+    scheme: &'static str,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -42,17 +46,31 @@ impl Server {
         A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
+        Server::start_with(listener, None, answer)
+    }
+
+    /// As [`Server::start`], over TLS where `tls` is given.
+    pub(crate) fn start_with<A, F>(
+        listener: std::net::TcpListener,
+        tls: Option<TlsAcceptor>,
+        answer: A,
+    ) -> std::io::Result<Server>
+    where
+        A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, answer, stop.clone()));
-        Ok(Server { address, stop, task })
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let task = tokio::spawn(accept(listener, tls, answer, stop.clone()));
+        Ok(Server { address, scheme, stop, task })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or https.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Finishes the answers under way, for [`DRAIN_LIMIT`] at most.
@@ -78,8 +96,12 @@ impl Drop for Server {
     }
 }
 
-async fn accept<A, F>(listener: tokio::net::TcpListener, answer: A, stop: CancellationToken)
-where
+async fn accept<A, F>(
+    listener: tokio::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    answer: A,
+    stop: CancellationToken,
+) where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -99,19 +121,36 @@ where
             },
         };
         let _ = socket.set_nodelay(true);
-        let answer = answer.clone();
-        let service = service_fn(move |request| {
-            let answer = answer(request);
-            async move { Ok::<_, Infallible>(answer.await) }
+        let (answer, tls, watcher) = (answer.clone(), tls.clone(), graceful.watcher());
+        connections.spawn(async move {
+            let Some(tls) = tls else { return serve(socket, answer, watcher).await };
+            match tokio::time::timeout(HEADER_LIMIT, tls.accept(socket)).await {
+                Ok(Ok(socket)) => serve(socket, answer, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a client did not finish its TLS handshake"),
+                Err(_) => {}
+            }
         });
-        let mut server = auto::Builder::new(TokioExecutor::new());
-        server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
-        let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();
-        connections.spawn(graceful.watch(connection));
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN_LIMIT, graceful.shutdown()).await;
     connections.shutdown().await;
+}
+
+async fn serve<S, A, F>(socket: S, answer: A, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
+    let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();
+    // A client that went away is its own business.
+    let _ = watcher.watch(connection).await;
 }
 
 /// A whole body.

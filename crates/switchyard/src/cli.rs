@@ -1,8 +1,12 @@
-//! What can be asked for on the command line.
+//! What can be asked for on the command line; `knobs` holds what one command takes.
+
+mod knobs;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
 
 use crate::client::{JobId, Key};
 use crate::submit::wishes::{Deadline, Endpoint, Label, MaxCost};
@@ -47,6 +51,11 @@ pub enum Command {
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Status(Status),
+    /// List, set and roll back what is tuned while the system runs.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    #[command(subcommand)]
+    Knobs(Knobs),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -64,7 +73,7 @@ pub enum Command {
     ///
     /// SWITCHYARD_MODEL_DIR names a folder that is used instead.
     Model,
-    /// Check, evaluate or explain an Azure Batch autoscale formula, without Azure.
+    /// Check, lint, evaluate or explain an Azure Batch autoscale formula, without Azure.
     #[command(subcommand)]
     Formula(Formula),
 }
@@ -76,6 +85,11 @@ pub enum Formula {
     ///
     /// Exit code: 0 it would; 1 it would not, or FILE cannot be read.
     Check(FormulaCheck),
+    /// Say what is unwise in a formula that the service would take: what kills work, buys what nobody
+    /// needs, or does something else than it looks like. docs/operations.md lists the rules.
+    ///
+    /// Exit code: 0 nothing but notes; 1 errors or warnings, or the formula is refused.
+    Lint(FormulaLint),
     /// Evaluate a formula on samples, and print what the service would.
     ///
     /// Exit code: 0 evaluated; 1 refused, or the evaluation failed and would not resize.
@@ -98,6 +112,8 @@ impl Command {
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
+            Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
+            Command::Knobs(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }
@@ -437,6 +453,20 @@ pub struct FormulaCheck {
     /// The formula; `-` is standard input.
     pub file: PathBuf,
     /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard formula lint`
+#[derive(Debug, Args)]
+pub struct FormulaLint {
+    /// The formula, a pool's JSON as `az batch pool show` prints it, or a JSON array of lines; `-` is
+    /// standard input.
+    pub file: PathBuf,
+    /// The pool's taskSlotsPerNode; else as FILE says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slots: Option<u32>,
+    /// Print one JSON object for each finding.
     #[arg(long)]
     pub json: bool,
 }

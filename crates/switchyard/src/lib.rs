@@ -4,7 +4,7 @@
 //! - [`up`], [`env`], [`host`], [`stage`], [`model`]: one command each
 //! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
 //! - [`formula`]: autoscale formulas, which need no stack
-//! - [`status`]: what is broken, at risk and wasted, for operators
+//! - [`status`]: what is broken, at risk and wasted, for operators; [`knobs`]: what they tune
 //! - [`tenant`]: who may use a catalogue's models, and how much
 //! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
@@ -21,6 +21,7 @@ pub mod env;
 pub mod formula;
 pub mod host;
 pub mod jobs;
+pub mod knobs;
 mod meanings;
 pub mod model;
 pub mod place;
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Jobs(flags) => jobs::run(flags, place, &printer).await?,
         Command::Why(flags) => why::run(flags, place, &printer).await?,
         Command::Status(flags) => status::run(flags, place, &printer).await?,
+        Command::Knobs(command) => knobs::run(command, place, &printer).await?,
         Command::Promote(flags) => why::act(flags, client::Act::Promote, place, &printer).await?,
         Command::Tenant(flags) => tenant::run(&flags, place, &printer)?,
         Command::Cancel(flags) => why::act(flags, client::Act::Cancel, place, &printer).await?,

@@ -14,6 +14,7 @@ use url::Url;
 use super::client::{Client, Credential};
 use super::error::{CallError, Problem};
 use super::retry::{self, Setback};
+use crate::azure::identity::{Identity, scope};
 
 /// What is read of an answer. The largest that we ask for is a page of 1,000 jobs with four members
 /// each, about 200 kB.
@@ -77,7 +78,7 @@ impl Call {
     /// Sends it once.
     pub(super) async fn attempt(&self, client: &Client, id: &str) -> Result<Answer, Setback> {
         let mut request = client.http().request(self.method.clone(), self.url.clone());
-        request = request.headers(self.headers(client, id));
+        request = request.headers(self.headers(client, id).await?);
         if let Some(body) = &self.body {
             request = request.body(body.clone());
         }
@@ -95,14 +96,17 @@ impl Call {
         ended
     }
 
-    fn headers(&self, client: &Client, id: &str) -> HeaderMap {
+    async fn headers(&self, client: &Client, id: &str) -> Result<HeaderMap, Setback> {
         let mut headers = HeaderMap::new();
         let plain =
             |text: String| HeaderValue::try_from(text).expect("ids, dates and numbers are plain text");
         let accept = if self.range.is_some() { "application/octet-stream" } else { "application/json" };
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         headers.insert("client-request-id", plain(id.to_owned()));
-        headers.insert("ocp-date", plain(retry::date(client.now())));
+        // As the official client does it: the date is there to be signed.
+        if matches!(client.credential(), Credential::SharedKey(_)) {
+            headers.insert("ocp-date", plain(retry::date(client.now())));
+        }
         if self.body.is_some() {
             let json = HeaderValue::from_static("application/json; odata=minimalmetadata");
             headers.insert(CONTENT_TYPE, json);
@@ -113,13 +117,14 @@ impl Call {
         let body_bytes = self.body.as_ref().map_or(0, Bytes::len);
         let authorization = match client.credential() {
             Credential::SharedKey(key) => key.authorization(&self.method, &self.url, &headers, body_bytes),
+            Credential::Identity { identity, .. } => bearer(identity, &self.url).await?,
         };
         headers.insert(AUTHORIZATION, authorization);
         // It is signed as 0 and must then be sent, which the HTTP client does not do for every method.
         if self.body.is_none() && !matches!(self.method, Method::GET | Method::HEAD) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        headers
+        Ok(headers)
     }
 
     async fn judge(&self, client: &Client, answer: reqwest::Response) -> Result<Answer, Setback> {
@@ -162,6 +167,20 @@ impl Answer {
             CallError::unreadable(format!("its body is not of the known shape ({})", place(error)))
         })
     }
+}
+
+/// A token, for https only: whoever reads it may act as we do until it ends.
+async fn bearer(identity: &Identity, url: &Url) -> Result<HeaderValue, Setback> {
+    if url.scheme() != "https" {
+        let what = "a token is sent over https only; give BATCH_ACCOUNT_KEY for this endpoint";
+        return Err(Setback::Final(CallError::not_sent(what)));
+    }
+    let unavailable = |what| Setback::Passing { asked: None, error: CallError::Unavailable { what } };
+    let token = identity.token(scope::BATCH).await.map_err(unavailable)?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.token.secret()))
+        .map_err(|_| unavailable("the identity's token is no plain text".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn unreachable(error: &reqwest::Error) -> Setback {

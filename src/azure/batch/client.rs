@@ -12,6 +12,7 @@ use super::call::{Answer, Call};
 use super::error::CallError;
 use super::retry::{self, CALL_MAX};
 use super::shared_key::SharedKey;
+use crate::azure::identity::Identity;
 
 /// The newest version that a released SDK sends, and the oldest that is not being retired.
 const API_VERSION: &str = "2025-06-01";
@@ -24,6 +25,13 @@ const ID_BYTES_MAX: usize = 64;
 pub enum Credential {
     /// By one of the account's keys.
     SharedKey(SharedKey),
+    /// By a token of this process's identity, which is sent over https only.
+    Identity {
+        /// The account's name, for people.
+        account: String,
+        /// Gives tokens.
+        identity: Arc<Identity>,
+    },
 }
 
 impl Credential {
@@ -31,6 +39,7 @@ impl Credential {
     pub fn account(&self) -> &str {
         match self {
             Credential::SharedKey(key) => key.account(),
+            Credential::Identity { account, .. } => account,
         }
     }
 }

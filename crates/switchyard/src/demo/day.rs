@@ -26,11 +26,11 @@ pub(super) const BOOT: Duration = Duration::from_secs(150);
 /// Nodes of both kinds at most.
 pub(super) const NODES: u32 = 3;
 /// Knobs of the day beside those of every stack.
-pub(super) const KNOBS: &str = r#"{"max-dedicated-nodes": 2}"#;
+pub(super) const KNOBS: &str = r#"{"max-dedicated-nodes": 2, "rescue-share": 13}"#;
 
 /// Sentences of the two jobs, and by when they are to be done, by the clock.
 const MORNING: (usize, &str) = (2_000, "4h");
-const NOON: (usize, &str) = (4_000, "75m");
+const NOON: (usize, &str) = (3_000, "90m");
 /// Results of the second job that exist when the storm comes, in percent.
 const STORM_AT: u64 = 20;
 /// No part of the day takes longer than this, by a real clock.
