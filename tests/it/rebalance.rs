@@ -402,17 +402,14 @@ async fn a_hundred_thousand_waiting_shards_cost_as_many_calls_as_they_have_jobs(
 
 #[tokio::test]
 #[ignore = "a measurement: cargo test --release --test it rebalance_over -- --ignored --nocapture"]
+#[expect(clippy::print_stdout, reason = "a measurement is read where it is printed")]
 async fn rebalance_over_a_hundred_thousand_waiting_shards() {
     let scene = Scene::start(&json!({"autoscale-mode": "act"}));
     let app = scene.process().await;
     let template = scene.job(&app).await;
     for n in 0..50 {
-        let shard = |at: u32| Shard {
-            first_line: at.into(),
-            lines: 1,
-            work_ms: 20_000,
-            ..template.shards[0].clone()
-        };
+        let shard =
+            |at: u32| Shard { first_line: at.into(), lines: 1, work_ms: 20_000, ..template.shards[0] };
         let id = JobId::random();
         let shards = (0..2_000).map(shard).collect();
         let job =

@@ -16,6 +16,7 @@ const SHARDS: u32 = 2_000;
 /// Each pack is a file, a claimed try and a task of the stand-in, over a folder with fsync.
 #[tokio::test]
 #[ignore = "a measurement: cargo test --release --test it dispatch_throughput -- --ignored --nocapture"]
+#[expect(clippy::print_stdout, reason = "a measurement is read where it is printed")]
 async fn dispatch_throughput() {
     let rig = Rig::start(1.0).await;
     rig.change_catalogue(|written| {
@@ -27,8 +28,7 @@ async fn dispatch_throughput() {
     let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
     let world = World { catalogue: &catalogue, knobs: &knobs };
     let template = rig.job(std::time::Duration::from_secs(24 * 3_600)).await;
-    let shard =
-        |n: u32| Shard { first_line: n.into(), lines: 1, work_ms: 60_000, ..template.shards[0].clone() };
+    let shard = |n: u32| Shard { first_line: n.into(), lines: 1, work_ms: 60_000, ..template.shards[0] };
     let id = JobId::random();
     let job = Job {
         job: id.clone(),
