@@ -213,13 +213,19 @@ fn lasts(token: &AccessToken, span: Duration) -> bool {
     token.expires_on > OffsetDateTime::now_utc() + span
 }
 
-/// The platform's status, or the innermost cause. Its text may be long; it holds no secret.
+/// The cause, without the body of an answer: what a platform writes there is its own business.
 fn told(error: &azure_core::Error) -> String {
     /// Enough for a sentence of each tool that was tried.
     const SHOWN_MAX: usize = 400;
+    /// What the SDK writes before such a body.
+    const BODY: &str = "The request failed: ";
     match error.kind() {
         ErrorKind::HttpResponse { status, .. } => format!("its endpoint answered {}", u16::from(*status)),
-        _ => reason(error).chars().take(SHOWN_MAX).collect(),
+        _ => {
+            let cause = reason(error);
+            let shown = cause.split_once(BODY).map_or(cause.as_str(), |_| "its endpoint failed");
+            shown.chars().take(SHOWN_MAX).collect()
+        }
     }
 }
 

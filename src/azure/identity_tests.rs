@@ -1,3 +1,5 @@
+//! Tokens: held, renewed, and served on while the platform is down.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use azure_core::error::Error;

@@ -37,14 +37,22 @@ pub struct Vault {
 /// Why a vault was not read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
-    /// The identity gives no token, or the vault does not let it do this; somebody must act.
+    /// The identity gives no token; somebody must act.
+    #[error("vault `{vault}` cannot be asked: {told}")]
+    NoToken {
+        /// The vault.
+        vault: String,
+        /// What the identity answered, with the remedy.
+        told: String,
+    },
+    /// The vault does not let the identity do this; somebody must act.
     #[error(
         "vault `{vault}` does not let this process in ({told}); give its identity role `{role}` on the vault"
     )]
     Denied {
         /// The vault.
         vault: String,
-        /// Status and code of the service, or what the identity answered.
+        /// Status and code of the service.
         told: String,
         /// The role that is missing.
         role: &'static str,
@@ -192,7 +200,7 @@ impl Vault {
                     _ => VaultError::Refused { vault, told },
                 }
             }
-            ErrorKind::Credential => VaultError::Denied { vault, told: reason(error), role },
+            ErrorKind::Credential => VaultError::NoToken { vault, told: reason(error) },
             ErrorKind::Io | ErrorKind::Connection => VaultError::Unreachable { vault, told: reason(error) },
             _ => VaultError::Refused { vault, told: format!("what cannot be used: {}", reason(error)) },
         }

@@ -134,12 +134,13 @@ impl Reader {
     /// Takes a knob out: numbers may come as text, because vault secrets are text.
     fn take<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Option<T>, wanted: &str) -> Option<T> {
         self.known.push(Known { name, wanted: wanted.to_owned() });
-        let text = match self.given.shift_remove(name)? {
-            Value::String(text) => text,
-            Value::Number(number) => number.to_string(),
-            other => other.to_string(),
+        let given = self.given.shift_remove(name)?;
+        let (text, value) = match given {
+            Value::String(text) => (text.clone(), parse(text.trim())),
+            Value::Number(number) => (number.to_string(), parse(&number.to_string())),
+            // Neither a text nor a number: a word must not become `null`.
+            other => (other.to_string(), None),
         };
-        let value = parse(text.trim());
         if value.is_none() {
             self.problems.push(format!("{name} is `{text}`; give {wanted}"));
         }

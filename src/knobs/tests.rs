@@ -1,3 +1,5 @@
+//! The set in force: refused, kept, restored, changed and rolled back.
+
 use std::path::Path;
 
 use super::*;

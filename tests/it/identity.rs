@@ -1,6 +1,6 @@
 //! The identity of the handler against a stand-in of the platform's token endpoint (the App Service form:
 //! IDENTITY_ENDPOINT, IDENTITY_HEADER), seen through the vault that it opens; and tokens towards Azure Batch
-//! and blobs.
+//! and blobs. The stand-ins need a thread of their own: a handler that starts asks them at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ async fn refresh(handler: &Handler) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_platform_is_asked_once_for_the_vaults_audience() {
     for client_id in [None, Some("11111111-2222-3333-4444-555555555555")] {
         let (vault, platform) = (vault(), platform().await);
@@ -82,7 +82,7 @@ async fn the_platform_is_asked_once_for_the_vaults_audience() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_at_its_end_is_not_used_again() {
     let vault = vault();
     let soon = Clock::REAL.now_ms() / 1_000 + 10;
@@ -94,7 +94,7 @@ async fn a_token_at_its_end_is_not_used_again() {
     assert!(platform.seen().len() > before, "asked anew");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_platform_that_stumbles_is_asked_again() {
     let refusal = |status| Step::Answer(status, Vec::new(), "{}".to_owned());
     let (given_up, _kept) = tokio::sync::mpsc::channel(1);
@@ -113,7 +113,7 @@ async fn a_platform_that_stumbles_is_asked_again() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_platform_that_gives_nothing_names_the_remedy_and_no_secret() {
     let vault = vault();
     let down = (0..50).map(|_| Step::Answer(500, Vec::new(), HEADER.to_owned()));
@@ -148,7 +148,7 @@ fn echo() -> Arc<Identity> {
 
 /// A listener with TLS that lets in whoever brings the token of Azure Batch: it is no Azure Batch, and its
 /// refusal of the path shows that the token was right.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn azure_batch_is_opened_by_a_token_for_its_audience_over_https_only() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let vault = Vault::start(listener, Clock::REAL, scope::BATCH).unwrap();
@@ -169,7 +169,7 @@ async fn azure_batch_is_opened_by_a_token_for_its_audience_over_https_only() {
     vault.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blobs_are_opened_by_a_token_for_storage() {
     let credential = ForBlobs(echo()).get_credential().await.unwrap();
     let AzureCredential::BearerToken(token) = &*credential else { panic!("a token") };

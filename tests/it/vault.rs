@@ -1,5 +1,5 @@
 //! Knobs in a Key Vault: read, refused, kept for a cold start, changed and rolled back, against a stand-in
-//! with TLS and the service's challenge.
+//! with TLS and the service's challenge. It needs a thread of its own: a handler that starts asks it at once.
 
 use handler::azure;
 use handler::azure::identity::Chain;
@@ -31,7 +31,7 @@ async fn embed(handler: &Handler) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_flips_a_decision_without_a_restart_and_no_request_reads_the_vault() {
     let (vault, platform, upstream) = (vault(), platform().await, Upstream::start([]).await);
     vault.set("max-aca-replicas", "7");
@@ -59,7 +59,7 @@ async fn a_secret_flips_a_decision_without_a_restart_and_no_request_reads_the_va
     assert_eq!(embed(&handler).await.0, 200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_set_or_a_vault_in_trouble_leaves_the_last_good_set() {
     let (vault, platform, upstream) = (vault(), platform().await, Upstream::start([]).await);
     vault.set("max-aca-replicas", "7");
@@ -89,7 +89,7 @@ async fn a_bad_set_or_a_vault_in_trouble_leaves_the_last_good_set() {
     assert!(page["knobs"]["age_s"].is_u64(), "{page}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_start_with_the_vault_down_serves_by_the_last_good_set() {
     let (vault, platform, upstream) = (vault(), platform().await, Upstream::start([]).await);
     let catalogue = catalogue(&[backend("one", &upstream.url)]);
@@ -110,7 +110,7 @@ async fn a_cold_start_with_the_vault_down_serves_by_the_last_good_set() {
     assert!(shown["age_s"].is_u64(), "{shown}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_start_ever_with_the_vault_down_serves_by_defaults_and_deletes_nothing_early() {
     let (vault, platform, upstream) = (vault(), platform().await, Upstream::start([]).await);
     vault.script(Script::Fail(StatusCode::SERVICE_UNAVAILABLE));
@@ -123,7 +123,7 @@ async fn a_first_start_ever_with_the_vault_down_serves_by_defaults_and_deletes_n
     assert_eq!(health["knobs"], "refused, defaults in force");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn knobs_are_set_and_rolled_back_through_the_handler() {
     let (vault, platform) = (vault(), platform().await);
     vault.set("max-aca-replicas", "7");
@@ -150,7 +150,7 @@ async fn knobs_are_set_and_rolled_back_through_the_handler() {
     assert_eq!((status, &row(&shown, "rescue-share")["is_given"]), (200, &json!(false)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_or_forbidden_is_not_written() {
     let (vault, platform) = (vault(), platform().await);
     vault.set("max-aca-replicas", "7");
@@ -171,7 +171,7 @@ async fn what_is_wrong_or_forbidden_is_not_written() {
     assert_eq!((status, vault.versions("max-aca-replicas")), (409, 1));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vault_that_is_not_trusted_is_told_as_unreachable() {
     let vault: Vault = vault();
     let http = azure::http().unwrap();

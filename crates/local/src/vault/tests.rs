@@ -1,3 +1,5 @@
+//! The stand-in over real TLS, as the service's clients see it.
+
 use serde_json::{Value, json};
 
 use super::*;
