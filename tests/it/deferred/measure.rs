@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use facts::job::Shard;
-use facts::key::{self, JobKeys};
+use facts::key::JobKeys;
 use facts::{Job, JobId};
 use handler::act::jobs::look::World;
 use handler::act::jobs::survey::Pass;
@@ -11,7 +11,9 @@ use policy::units::Millis;
 
 use super::rig::{Rig, TENANT};
 
-const SHARDS: u32 = 2_000;
+/// Jobs, each too small for a canary, and shards of each.
+const JOBS: u64 = 300;
+const SHARDS: u32 = 7;
 
 /// Each pack is a file, a claimed try and a task of the stand-in, over a folder with fsync.
 #[tokio::test]
@@ -29,17 +31,18 @@ async fn dispatch_throughput() {
     let world = World { catalogue: &catalogue, knobs: &knobs };
     let template = rig.job(std::time::Duration::from_secs(24 * 3_600)).await;
     let shard = |n: u32| Shard { first_line: n.into(), lines: 1, work_ms: 60_000, ..template.shards[0] };
-    let id = JobId::random();
-    let job = Job {
-        job: id.clone(),
-        shards: (0..SHARDS).map(shard).collect(),
-        deadline_ms: (app.now() + Millis::from_secs(24 * 3_600)).0,
-        ..(*template).clone()
-    };
-    rig.store.create(&JobKeys::new(TENANT, &id).job(), serde_json::to_string(&job).unwrap()).await.unwrap();
-    rig.store.create(&key::due(key::NOW, TENANT, &id), "").await.unwrap();
     let pass = Pass::of(world);
-    app.jobs.look(world, TENANT, &id, &pass).await.unwrap();
+    for n in 0..JOBS {
+        let job = Job {
+            job: JobId::random(),
+            shards: (0..SHARDS).map(shard).collect(),
+            deadline_ms: (app.now() + Millis::from_secs(24 * 3_600 + n)).0,
+            ..(*template).clone()
+        };
+        let keys = JobKeys::new(TENANT, &job.job);
+        rig.store.create(&keys.job(), serde_json::to_string(&job).unwrap()).await.unwrap();
+        app.jobs.look(world, TENANT, &job.job, &pass).await.unwrap();
+    }
 
     let began = Instant::now();
     let mut packs = 0;
@@ -52,5 +55,5 @@ async fn dispatch_throughput() {
     }
     let seconds = began.elapsed().as_secs_f64();
     assert!(packs > 1_000, "{packs} packs");
-    println!("{packs} packs of {SHARDS} shards in {seconds:.2} s: {:.0} packs/s", packs as f64 / seconds);
+    println!("{packs} packs of {JOBS} jobs in {seconds:.2} s: {:.0} packs/s", packs as f64 / seconds);
 }
