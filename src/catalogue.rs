@@ -21,9 +21,6 @@ pub use webhook::Webhook;
 use crate::knobs::micro_usd;
 use crate::settings::{Lookup, is_loopback};
 
-/// Largest weight of a tenant; the others' wait grows with it.
-const WEIGHT_MAX: u32 = 1_000;
-
 /// A checked catalogue.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -196,7 +193,8 @@ pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
     {
         problems.push(format!("`{owner}` serves `{id}`, which is no model of the catalogue"));
     }
-    let keys = index_keys(&read, &mut problems);
+    problems.extend(read.tenant_problems());
+    let keys = index_keys(&read);
     let backends =
         read.backends.iter().filter_map(|spec| keep(backend(spec, context), &mut problems)).collect();
     let pools = read.pools.iter().filter_map(|spec| keep(pool(spec, context), &mut problems)).collect();
@@ -204,7 +202,6 @@ pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
     let tenants = read.tenants.iter().filter_map(|spec| keep(tenant(spec, context), &mut problems)).collect();
     find_doubles(read.backends.iter().map(|backend| backend.name.as_str()), "backend", &mut problems);
     find_doubles(read.pools.iter().map(|pool| pool.name.as_str()), "pool", &mut problems);
-    find_doubles(read.tenants.iter().map(|tenant| tenant.id.as_str()), "tenant", &mut problems);
     if problems.is_empty() {
         Ok(Catalogue { models, backends, pools, tenants, models_by_name, keys })
     } else {
@@ -241,7 +238,7 @@ fn index_models(models: &[file::Model], problems: &mut Vec<String>) -> HashMap<S
     by_name
 }
 
-fn index_keys(read: &file::Catalogue, problems: &mut Vec<String>) -> HashMap<String, Key> {
+fn index_keys(read: &file::Catalogue) -> HashMap<String, Key> {
     let tenants = read.tenants.iter().enumerate().flat_map(|(at, tenant)| {
         tenant
             .keys
@@ -251,12 +248,9 @@ fn index_keys(read: &file::Catalogue, problems: &mut Vec<String>) -> HashMap<Str
     let admins = read.admins.iter().map(|key| (&key.prefix, &key.sha256, Holder::Admin));
     let mut keys = HashMap::new();
     for (prefix, sha256, holder) in tenants.chain(admins) {
-        let Some(sha256) = hash_from_hex(sha256) else {
-            problems.push(format!("key `{prefix}`: sha256 is not 64 hexadecimal digits"));
-            continue;
-        };
-        if keys.insert(prefix.clone(), Key { sha256, holder }).is_some() {
-            problems.push(format!("key prefix `{prefix}` stands there twice"));
+        // What is no hash, or doubled, is a problem that refuses the catalogue.
+        if let Some(sha256) = hash_from_hex(sha256) {
+            keys.insert(prefix.clone(), Key { sha256, holder });
         }
     }
     keys
@@ -386,6 +380,7 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
         evictions_per_node_hour_milli: (spec.evictions_per_node_hour * 1_000.0).round() as u64,
         write_cost,
         accepting: spec.worker.is_some() && context.has_batch,
+        starved: false,
     };
     let (models, price_date) = (spec.models.clone(), spec.price_date.clone());
     let (worker, buys_spot) = (spec.worker.clone(), spec.spot);
@@ -393,22 +388,9 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
 }
 
 fn tenant(spec: &file::Tenant, context: &Context) -> Result<Tenant, String> {
-    let usd_per_day = match spec.limits.usd_per_day {
-        None => None,
-        Some(usd) => {
-            Some(micro_usd(usd).ok_or_else(|| format!("tenant `{}`: usd_per_day is no price", spec.id))?)
-        }
-    };
-    if !facts::id::is_name(&spec.id) {
-        return Err(format!("tenant `{}`: id must be 1 to 64 of letters, digits, - and _", spec.id));
-    }
-    if !(1..=WEIGHT_MAX).contains(&spec.weight) {
-        return Err(format!("tenant `{}`: weight must be from 1 to {WEIGHT_MAX}", spec.id));
-    }
-    if spec.classes.is_empty() {
-        return Err(format!("tenant `{}`: classes names none; leave it out for all", spec.id));
-    }
     let given = spec.limits;
+    // What is no price is told by `tenant_problems`, and refuses the catalogue.
+    let usd_per_day = given.usd_per_day.map(|usd| micro_usd(usd).unwrap_or_default());
     let limits = Limits {
         requests_per_minute: given.requests_per_minute,
         tokens_per_minute: given.tokens_per_minute,

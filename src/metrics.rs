@@ -88,17 +88,17 @@ impl Metrics {
     /// [`Limited`] when a limit is reached.
     pub fn let_in(
         &self,
-        (tenant, limits): (&str, &Limits),
+        limited: (&str, &Limits),
         view: Option<Elsewhere>,
         ask: &Ask,
         now: UnixMs,
     ) -> Result<(), Limited> {
-        self.tenants.let_in(tenant, limits, view, ask, now)
+        self.tenants.let_in(limited, view, ask, now)
     }
 
     /// What is left of a tenant's limits.
-    pub fn left(&self, (tenant, limits): (&str, &Limits), view: Option<Elsewhere>, now: UnixMs) -> Left {
-        self.tenants.left(tenant, limits, view, now)
+    pub fn left(&self, limited: (&str, &Limits), view: Option<Elsewhere>, now: UnixMs) -> Left {
+        self.tenants.left(limited, view, now)
     }
 
     /// What this process let in of each tenant, for the others.

@@ -102,6 +102,7 @@ fn pool(pool: &Pool, view: Option<&View>) -> snapshot::Pool {
         boot: seen.map_or(pool.facts.boot, |seen| pools::boot(pool, seen)),
         evictions_per_node_hour_milli: seen
             .map_or(pool.facts.evictions_per_node_hour_milli, |seen| pools::evictions(pool, seen)),
+        starved: seen.is_some_and(pools::is_starved),
         ..pool.facts.clone()
     }
 }

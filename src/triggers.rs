@@ -14,6 +14,7 @@ pub mod open_api;
 pub mod openai;
 pub mod operate;
 pub mod rebalance;
+pub mod routes;
 pub mod status;
 pub mod sweep;
 
@@ -70,18 +71,16 @@ async fn api(app: &App, request: Request) -> Result<Response, Failure> {
             "the path has a `%2F` where no id may hold one",
         ));
     }
-    let get = matches!(request.method, Method::GET | Method::HEAD);
+    routes::judge(&segments, &request.method, app.under_host())?;
     match &segments[..] {
         ["api", "v1", rest @ ..] => openai::answer(app, request, rest).await,
         ["api", "jobs", rest @ ..] => jobs::answer(app, &request, rest).await,
         ["api", "explain"] => explain::answer(app, request).await,
-        ["api", "status", page @ ..] if get => status::answer(app, &request, page).await,
-        ["api", "status", ..] => Err(Failure::method("GET, HEAD")),
+        ["api", "status", page @ ..] => status::answer(app, &request, page).await,
         ["api", "operate", what @ ..] => operate::answer(app, request, what).await,
-        ["api", "alerts"] if app.under_host() => alerts::answer(app, request).await,
-        ["api", "health"] if get => Ok(health::answer(app)),
-        ["api", "openapi.json"] if get => Ok(open_api::answer()),
-        ["api", "health" | "openapi.json"] => Err(Failure::method("GET, HEAD")),
+        ["api", "alerts"] => alerts::answer(app, request).await,
+        ["api", "health"] => Ok(health::answer(app)),
+        ["api", "openapi.json"] => Ok(open_api::answer(app.under_host())),
         _ => Err(Failure::not_found("nothing is here; see /api/openapi.json")),
     }
 }

@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        told = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        told = str(body["messages"][-1].get("content", "") if "messages" in body else body["prompt"])
         tries = sum(seen["told"] == told for seen in SEEN)
         SEEN.append({"path": self.path, "headers": dict(self.headers), "told": told, "body": body})
         error = {"error": {"message": "by the script", "type": "script", "param": None, "code": "scripted"}}

@@ -26,7 +26,7 @@ pub mod survey;
 pub mod trace;
 pub mod turns;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -63,8 +63,9 @@ struct Hands {
     /// Where a node finds the store: its root as a URL without any secret, ending in `/`.
     store_url: String,
     kept: Kept,
-    /// Realtime tries that this process runs now. As many as it has invocations under way.
-    rescuing: Mutex<HashSet<String>>,
+    /// Shards that this process runs in the realtime lane now, each with when its newest line was answered
+    /// (Unix ms). As many as it has invocations under way.
+    rescuing: Mutex<HashMap<String, Arc<AtomicU64>>>,
     last_retired_ms: AtomicU64,
 }
 

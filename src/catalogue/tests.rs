@@ -85,6 +85,8 @@ fn wrong_ones_are_refused_with_the_culprit() {
         (r#""region""#, r#""regoin""#, "regoin"),
         (r#""id":"t""#, r#""id":"a/b""#, "a/b"),
         (r#""style":"openai""#, r#""style":"azure_openai""#, "api_version"),
+        (r#""id":"t","#, r#""id":"t","limits":{"usd_per_day":-0.5},"#, "usd_per_day"),
+        (r#""id":"t","#, r#""id":"t","limits":{"usd_per_day":1e7},"#, "usd_per_day"),
         (
             r#""id":"t","#,
             r#""id":"t","webhooks":[{"url":"http://x","secret_setting":"x"}],"#,
@@ -99,7 +101,8 @@ fn wrong_ones_are_refused_with_the_culprit() {
     for (good, bad, told) in cases {
         assert!(GOOD.contains(good), "{good}");
         let problems = parse(GOOD.replacen(good, bad, 1).as_bytes(), &context()).unwrap_err();
-        assert!(problems.iter().any(|problem| problem.contains(told)), "{told}: {problems:?}");
+        let tellings = problems.iter().filter(|problem| problem.contains(told)).count();
+        assert_eq!(tellings, 1, "{told}: {problems:?}");
     }
 }
 

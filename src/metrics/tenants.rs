@@ -52,8 +52,7 @@ pub type Left = (Option<admit::Room>, Option<admit::Room>);
 impl Tenants {
     pub(super) fn let_in(
         &self,
-        tenant: &str,
-        limits: &Limits,
+        (tenant, limits): (&str, &Limits),
         view: Option<Elsewhere>,
         ask: &Ask,
         now: UnixMs,
@@ -66,7 +65,12 @@ impl Tenants {
         Ok(())
     }
 
-    pub(super) fn left(&self, tenant: &str, limits: &Limits, view: Option<Elsewhere>, now: UnixMs) -> Left {
+    pub(super) fn left(
+        &self,
+        (tenant, limits): (&str, &Limits),
+        view: Option<Elsewhere>,
+        now: UnixMs,
+    ) -> Left {
         let all = self.0.lock().expect("no holder of this lock panics");
         let (usage, seen) = match all.get(tenant) {
             Some(used) => (used.usage, used.seen(view, now)),
@@ -168,16 +172,16 @@ mod tests {
         let limits = Limits { usd_per_day: Some(MicroUsd(100)), ..Limits::default() };
         let (one, other) = (Tenants::default(), Tenants::default());
         for _ in 0..4 {
-            one.let_in("t", &limits, None, &ASK, UnixMs(NOW.0 - 20_000)).unwrap();
-            other.let_in("t", &limits, None, &ASK, UnixMs(NOW.0 - 20_000)).unwrap();
+            one.let_in(("t", &limits), None, &ASK, UnixMs(NOW.0 - 20_000)).unwrap();
+            other.let_in(("t", &limits), None, &ASK, UnixMs(NOW.0 - 20_000)).unwrap();
         }
         let merged = TenantView { spent_micro_usd: 80, ..TenantView::default() };
         let seen = view(merged, Some(UnixMs(NOW.0 - 10_000)));
-        let more = |tenants: &Tenants| tenants.let_in("t", &limits, seen, &ASK, NOW);
+        let more = |tenants: &Tenants| tenants.let_in(("t", &limits), seen, &ASK, NOW);
         assert!(more(&one).is_ok() && more(&one).is_ok());
         assert_eq!(more(&one).unwrap_err().limit, Limit::UsdPerDay, "80 of both and 20 since");
         let tomorrow = NOW.0 - NOW.0 % 86_400_000 + 86_400_000;
-        assert!(one.let_in("t", &limits, seen, &ASK, UnixMs(tomorrow)).is_ok(), "yesterday's view");
+        assert!(one.let_in(("t", &limits), seen, &ASK, UnixMs(tomorrow)).is_ok(), "yesterday's view");
     }
 
     #[test]
@@ -186,19 +190,19 @@ mod tests {
         let tenants = Tenants::default();
         let before = UnixMs(NOW.0 - 20_000);
         for _ in 0..10 {
-            tenants.let_in("t", &limits, None, &ASK, before).unwrap();
+            tenants.let_in(("t", &limits), None, &ASK, before).unwrap();
         }
-        assert!(tenants.let_in("t", &limits, None, &ASK, before).is_err(), "blind, by own counts");
+        assert!(tenants.let_in(("t", &limits), None, &ASK, before).is_err(), "blind, by own counts");
         let merged = TenantView { queued_items: 8, ..TenantView::default() };
         for expected in [true, true, false] {
-            let done = tenants.let_in("t", &limits, view(merged, None), &ASK, NOW);
+            let done = tenants.let_in(("t", &limits), view(merged, None), &ASK, NOW);
             assert_eq!(done.is_ok(), expected, "8 by the facts, and those since");
         }
         let none = view(TenantView::default(), None);
         let later = UnixMs(NOW.0 + 300_000);
         assert!(
             tenants
-                .let_in("t", &limits, none.map(|v| Elsewhere { observed: later, ..v }), &ASK, later)
+                .let_in(("t", &limits), none.map(|v| Elsewhere { observed: later, ..v }), &ASK, later)
                 .is_ok()
         );
     }
@@ -206,7 +210,7 @@ mod tests {
     #[test]
     fn a_state_tells_the_day_and_the_minute() {
         let tenants = Tenants::default();
-        tenants.let_in("t", &Limits::default(), None, &ASK, NOW).unwrap();
+        tenants.let_in(("t", &Limits::default()), None, &ASK, NOW).unwrap();
         let states = tenants.states(NOW);
         assert_eq!(
             states["t"],
@@ -220,7 +224,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let tenants = Tenants::default();
         for n in 0..2_000 {
-            tenants.let_in("t", &Limits::default(), None, &ASK, UnixMs(NOW.0 + n * 500)).unwrap();
+            tenants.let_in(("t", &Limits::default()), None, &ASK, UnixMs(NOW.0 + n * 500)).unwrap();
         }
         let all = tenants.0.lock().unwrap();
         assert!(all["t"].recent.len() as u64 <= KEPT_S + 1);

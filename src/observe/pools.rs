@@ -72,6 +72,12 @@ pub fn evictions(pool: &Pool, view: &PoolView) -> u64 {
     view.nodes.evictions_per_node_hour_milli().unwrap_or(pool.facts.evictions_per_node_hour_milli)
 }
 
+/// Whether a pool has no node and what stopped its last change of size stands.
+pub fn is_starved(view: &PoolView) -> bool {
+    let has_none = |seen: KindView| seen.usable + seen.starting == 0;
+    has_none(view.spot) && has_none(view.dedicated) && !setbacks(view).is_empty()
+}
+
 fn nodes(seen: KindView, price_per_hour: Option<MicroUsd>) -> Nodes {
     Nodes {
         target: seen.target,

@@ -77,6 +77,7 @@ struct Asked<'a> {
 /// The members that tell the forms apart.
 #[derive(Deserialize)]
 struct Members {
+    model: Option<serde::de::IgnoredAny>,
     body: Option<serde::de::IgnoredAny>,
     messages: Option<serde::de::IgnoredAny>,
     prompt: Option<serde::de::IgnoredAny>,
@@ -91,7 +92,8 @@ impl<'a> Asked<'a> {
             Failure::invalid("body", "invalid_json", message)
         };
         let members: Members = serde_json::from_slice(bytes).map_err(wrong)?;
-        if members.body.is_none() {
+        // Only a request names a model at its top; what else it has is passed on, whatever it is called.
+        if members.model.is_some() || members.body.is_none() {
             let operation = match (members.messages, members.prompt) {
                 (Some(_), _) => Operation::ChatCompletions,
                 (None, Some(_)) => Operation::Completions,

@@ -120,7 +120,7 @@ impl Desk<'_> {
         let found = found.map_err(|error| trouble(error.into()))?;
         let mut ids = found.iter().filter_map(|found| key::read_index(&found.key));
         if let Some(after) = after {
-            ids.find(|id| *id == after);
+            ids.find(|id| *id == after).ok_or_else(|| cursor("`after` is no job that was listed here"))?;
         }
         let mut data = Vec::new();
         for id in ids.by_ref().take(limit) {
@@ -277,11 +277,15 @@ fn page(request: &Request) -> Result<(usize, Option<JobId>), Failure> {
                 let message = format!("`limit` must be from 1 to {PAGE_MAX}");
                 limit = given.ok_or_else(|| Failure::invalid("limit", "invalid_value", message))?;
             }
-            "after" => after = Some(JobId::parse(&value).ok_or_else(no_job)?),
+            "after" => after = Some(JobId::parse(&value).ok_or_else(|| cursor("`after` is no job's id"))?),
             _ => {}
         }
     }
     Ok((limit, after))
+}
+
+fn cursor(message: &'static str) -> Failure {
+    Failure::invalid("after", "invalid_cursor", message)
 }
 
 /// The same for a job that is not there, one of another tenant, and what is no id at all.

@@ -45,7 +45,7 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
 }
 
 /// Never a made-up answer for what this version does not do.
-fn unsupported(path: &str) -> Failure {
+pub(super) fn unsupported(path: &str) -> Failure {
     let message = format!(
         "/v1/{path} is not served here; this version serves embeddings, chat/completions, completions, models, files, uploads and batches"
     );

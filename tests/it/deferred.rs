@@ -10,6 +10,7 @@ pub mod rig;
 mod faults;
 mod large;
 mod markers;
+mod measure;
 mod rescues;
 mod storm;
 mod sweep_calls;

@@ -91,7 +91,7 @@ fn cases() -> Vec<Case> {
             "contradictory_headers",
             "Prefer",
         ),
-        with(&[("switchyard-lane", "deferred")], 503, "deferred_unavailable", "Switchyard-Lane"),
+        with(&[("switchyard-lane", "deferred")], 422, "deferred_unavailable", "Switchyard-Lane"),
         with(&[("switchyard-max-cost", "cheap")], 400, "invalid_header", "switchyard-max-cost"),
         with(&[("switchyard-max-cost", "0.0")], 422, "over_max_cost", "Switchyard-Max-Cost"),
         with(&[("switchyard-deadline", "soon")], 400, "invalid_header", "switchyard-deadline"),

@@ -228,6 +228,14 @@ async fn a_foreign_formula_is_kept_before_it_is_replaced() {
         if !replaced {
             scene.turn_until(&app, mode, async |made| made.planned.outcome == "recommended").await;
             assert_eq!(seen(&app).await.formula.as_deref(), Some(FOREIGN));
+            // Operators are told what is wrong with the one that they run.
+            sweep::run(&app, &tick()).await.unwrap();
+            let view = scene.store.get(key::VIEW).await.unwrap().content;
+            let view = String::from_utf8_lossy(&view);
+            assert!(
+                view.contains("\"findings\":[\"kills_running_tasks (line 1, column 1): of 6 nodes"),
+                "{view}"
+            );
             continue;
         }
         // The service takes a formula every 30 s: the first tries may come too early.
@@ -300,6 +308,10 @@ fn says(status: u16, code: &str) -> Step {
     Step::Answer(status, vec![], body.to_string())
 }
 
+/// What it is, the formula in force, whether it is kicked, what the service answers, what becomes of
+/// it, and the calls that takes.
+type Case<'a> = (&'a str, Option<&'a str>, bool, Vec<Step>, &'a str, usize);
+
 #[tokio::test]
 async fn what_the_service_says_is_an_outcome() {
     let scene = Scene::start(&json!({}));
@@ -316,7 +328,7 @@ async fn what_the_service_says_is_an_outcome() {
     let other = formula::write(&Plan { spot: 1, ..plan(now) }, Millis::from_secs(300), &Default::default());
     let other = other.unwrap();
     let too_soon = || says(503, "TooManyEnableAutoScaleRequests");
-    let cases: Vec<(&str, Option<&str>, bool, Vec<Step>, &str, usize)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("the same", Some(&ours), false, vec![], "unchanged", 0),
         ("the same, and nobody evaluates it", Some(&ours), true, vec![good(), enabled()], "enabled", 2),
         ("another", Some(&other), false, vec![good(), enabled()], "enabled", 2),
@@ -386,6 +398,35 @@ async fn a_hundred_thousand_waiting_shards_cost_as_many_calls_as_they_have_jobs(
         assert_eq!(calls, expected, "`job.json` is read once a process");
         assert!(found.of(POOL).is_sorted_by_key(|demand| demand.deadline));
     }
+}
+
+#[tokio::test]
+#[ignore = "a measurement: cargo test --release --test it rebalance_over -- --ignored --nocapture"]
+async fn rebalance_over_a_hundred_thousand_waiting_shards() {
+    let scene = Scene::start(&json!({"autoscale-mode": "act"}));
+    let app = scene.process().await;
+    let template = scene.job(&app).await;
+    for n in 0..50 {
+        let shard = |at: u32| Shard {
+            first_line: at.into(),
+            lines: 1,
+            work_ms: 20_000,
+            ..template.shards[0].clone()
+        };
+        let id = JobId::random();
+        let shards = (0..2_000).map(shard).collect();
+        let job =
+            Job { job: id.clone(), shards, deadline_ms: template.deadline_ms + n, ..(*template).clone() };
+        let text = serde_json::to_string(&job).unwrap();
+        scene.store.create(&JobKeys::new("dev", &id).job(), text).await.unwrap();
+        scene.store.create(&key::due(n + 1, "dev", &id), "").await.unwrap();
+    }
+    for what in ["the first, which reads every job", "the next one of the process"] {
+        let began = Instant::now();
+        rebalance::run(&app, &tick()).await.unwrap();
+        println!("{what}: {:.0} ms", began.elapsed().as_secs_f64() * 1_000.0);
+    }
+    assert_eq!(scene.made().await.planned.jobs, 51);
 }
 
 #[tokio::test]

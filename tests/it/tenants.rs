@@ -26,6 +26,7 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("GET", "/api/v1/files/{id}/content", Some("read")),
     ("DELETE", "/api/v1/files/{id}", Some("submit")),
     ("POST", "/api/v1/uploads", Some("submit")),
+    ("GET", "/api/v1/uploads/{id}", Some("read")),
     ("POST", "/api/v1/uploads/{id}/parts", Some("submit")),
     ("POST", "/api/v1/uploads/{id}/complete", Some("submit")),
     ("POST", "/api/v1/uploads/{id}/cancel", Some("submit")),
@@ -37,6 +38,7 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("GET", "/api/jobs/{id}", Some("read")),
     ("GET", "/api/jobs/{id}/result", Some("read")),
     ("GET", "/api/jobs/{id}/logs", Some("read")),
+    ("GET", "/api/jobs/{id}/webhooks", Some("read")),
     ("POST", "/api/jobs/{id}/cancel", Some("cancel")),
     ("POST", "/api/jobs/{id}/promote", Some("cancel")),
     ("DELETE", "/api/jobs/{id}", Some("cancel")),
@@ -229,18 +231,24 @@ fn without(text: &str, id: &str) -> String {
     text.replace(id, "ID")
 }
 
-#[tokio::test]
-async fn another_tenants_ids_are_ids_that_do_not_exist() {
-    let handler = start_with_two().await;
+/// Uploads an input file of one line for the tenant of `KEY`; says its id.
+async fn upload(handler: &Handler) -> String {
     let line = json!({ "custom_id": "c", "method": "POST", "url": "/v1/embeddings", "body": { "model": "m", "input": "x" } });
     let form = format!(
         "--XX\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
          --XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"in.jsonl\"\r\n\r\n{line}\r\n--XX--\r\n"
     );
-    let upload = call(&handler, "POST", "/api/v1/files", KEY);
+    let upload = call(handler, "POST", "/api/v1/files", KEY);
     let upload = upload.header("content-type", "multipart/form-data; boundary=XX").body(form);
     let (_, file) = json_of(upload).await;
-    let file = file["id"].as_str().unwrap();
+    file["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn another_tenants_ids_are_ids_that_do_not_exist() {
+    let handler = start_with_two().await;
+    let file = upload(&handler).await;
+    let file = file.as_str();
     let create = |key: &str, file: &str| {
         let body = json!({ "input_file_id": file, "endpoint": "/v1/embeddings", "completion_window": "24h" });
         handler.post("/api/v1/batches", key, body.to_string())

@@ -301,3 +301,17 @@ fn every_reason_code_is_documented_once() {
     let codes: Vec<&str> = policy::reason::Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(documented, codes, "docs/operations.md must list the codes of policy::reason in order");
 }
+
+#[test]
+fn every_rule_of_the_linter_is_documented_once() {
+    let page = read(&root().join("docs/operations.md"));
+    let section = page.split("\n## ").find(|section| section.starts_with("Formulas"));
+    let rows = section.expect("the page has a section `Formulas`").lines();
+    let documented: Vec<String> = rows
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter(|(name, _)| !name.starts_with("switchyard "))
+        .filter_map(|(name, rest)| Some(format!("{name} {}", rest.split_once(" |")?.0)))
+        .collect();
+    let rules = autoscale::lint::Rule::ALL.map(|rule| format!("{rule} {}", rule.severity()));
+    assert_eq!(documented, rules, "docs/operations.md must list autoscale::lint::Rule::ALL in order");
+}

@@ -18,6 +18,7 @@ pub mod evaluate;
 pub mod function;
 pub mod history;
 mod lex;
+pub mod lint;
 pub mod metric;
 pub mod parse;
 mod print;

@@ -181,7 +181,8 @@ $NodeDeallocationOption = taskcompletion;
 /// The language documents neither a division that rounds up nor what becomes of a fraction of a node.
 fn division(most: u32) -> String {
     let mut text = String::new();
-    let mut step = most.checked_ilog2().map_or(0, |power| 1 << power);
+    // One step also where no node is allowed: then too the tasks are read and counted, to 0.
+    let mut step = 1 << most.max(1).ilog2();
     while step > 0 {
         writeln!(
             text,

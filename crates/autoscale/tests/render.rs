@@ -1,12 +1,12 @@
 //! Rendered formulas, run by the crate's own evaluator.
 
+mod plans;
+
 use autoscale::render::{HEADER_CHARS_MAX, Plan, body, read_header, render};
 use autoscale::{Deallocation, History, Interval, Metric, Targets, Timestamp, World, parse};
+use plans::{NOW_S, any_plan, number};
 use proptest::collection::vec;
 use proptest::prelude::*;
-
-/// A whole number of renewals after the epoch: 900 s each at the usual interval.
-const NOW_S: u64 = 1_760_000_400 - 1_760_000_400 % 900;
 
 fn plan(spot: u32, dedicated: u32) -> Plan {
     Plan {
@@ -126,35 +126,6 @@ fn others_formulas_have_no_plan() {
     assert_eq!(read_header(&newer), Some(plan(3, 1)));
 }
 
-fn number() -> impl Strategy<Value = u32> {
-    prop_oneof![8 => 0..30_u32, 2 => 0..12_000_u32, 1 => Just(u32::MAX)]
-}
-
-fn any_plan() -> impl Strategy<Value = Plan> {
-    let times = (0..u64::MAX, 0..u64::MAX, prop::option::of(0..u64::MAX));
-    let near = (0..9_000_u64, 0..9_000_u64, prop::option::of(0..9_000_u64))
-        .prop_map(|(at, changed, surplus)| (NOW_S - at, NOW_S - changed, surplus.map(|ago| NOW_S - ago)));
-    let times = prop_oneof![1 => times, 9 => near];
-    let counts = (number(), number(), number(), number(), number(), number(), number());
-    (times, counts, number(), number(), 0..90_000_u32).prop_map(
-        |(times, counts, slots, tasks, interval_s)| Plan {
-            at_unix_s: times.0,
-            changed_unix_s: times.1,
-            surplus_unix_s: times.2,
-            spot: counts.0,
-            dedicated: counts.1,
-            min_spot: counts.2,
-            min_dedicated: counts.3,
-            max_nodes: counts.4,
-            max_spot: counts.5,
-            max_dedicated: counts.6,
-            slots_per_node: slots,
-            tasks_per_node: tasks,
-            interval_s,
-        },
-    )
-}
-
 proptest! {
     #[test]
     fn targets_stay_within_caps_and_floors(plan in any_plan(), pending in vec(prop::option::of(number()), 0..60)) {
@@ -185,7 +156,7 @@ proptest! {
     #[test]
     fn nodes_are_rounded_up_exactly(tasks in 0..40_000_u32, each in 1..300_u32, max in 1..2_000_u32) {
         let plan = Plan { max_nodes: max, max_spot: max, slots_per_node: 1, tasks_per_node: each, ..plan(0, 0) };
-        let (spot, _) = evaluated(&render(&plan), NOW_S, &vec![Some(tasks); 20]);
+        let (spot, _) = evaluated(&render(&plan), NOW_S, &[Some(tasks); 20]);
         prop_assert_eq!(spot, tasks.div_ceil(each).min(max));
     }
 }

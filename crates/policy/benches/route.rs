@@ -47,6 +47,7 @@ fn pool(n: u32) -> Pool {
         evictions_per_node_hour_milli: 50,
         write_cost: MicroUsd(20),
         accepting: true,
+        starved: false,
     }
 }
 

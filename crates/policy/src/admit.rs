@@ -138,8 +138,8 @@ pub struct Limited {
     pub limit: Limit,
     /// How long, at least.
     pub retry_after: Millis,
-    /// The same, with its numbers.
-    pub reason: Reason,
+    /// The same, with its numbers. Boxed: a refusal is rare, and every answer has room for it.
+    pub reason: Box<Reason>,
 }
 
 /// Books `ask` on `usage`.
@@ -175,7 +175,7 @@ fn limited(limit: Limit, retry_after: Millis, most: Evidence, now: UnixMs) -> Li
         .with(limit.as_str(), most)
         .next("the limit has room again", Some(now + retry_after))
         .remedy("raise the tenant's limits in the catalogue", None);
-    Limited { limit, retry_after, reason }
+    Limited { limit, retry_after, reason: Box::new(reason) }
 }
 
 /// What is left of the limits of requests and of tokens; none where there is no such limit.

@@ -62,6 +62,13 @@ pub fn choices(knobs: &Knobs, request: &Request, snapshot: &Snapshot) -> Vec<Cho
         let own = (!pool.accepting).then_some(Code::DeferredUnavailable);
         Choice { barred: bar(own, &pool.region), ..at_pool(knobs, request, snapshot, pool) }
     });
+    let mut deferred: Vec<Choice> = deferred.collect();
+    // A pool that cannot get a node takes no new work while another one can.
+    let beside = || deferred.iter().zip(&snapshot.pools);
+    if beside().any(|(choice, pool)| choice.barred.is_none() && !pool.starved) {
+        let starved = deferred.iter_mut().zip(&snapshot.pools).filter(|(_, pool)| pool.starved);
+        starved.for_each(|(choice, _)| choice.barred = choice.barred.or(Some(Code::SpotUnavailable)));
+    }
     realtime.chain(deferred).collect()
 }
 

@@ -40,8 +40,10 @@ struct Tag {
 }
 
 impl Shares {
-    /// Begins a pass in which these tenants wait: virtual time moves on to the last of those who waited
-    /// before and still do, and who comes anew begins there.
+    /// Says who waits now: as a pass begins, and again as it ends. Virtual time moves on to the last of those
+    /// who waited before and still do, and who comes anew begins there. Without the second call a tenant who
+    /// has all of it leave in every pass and more for the next would seem to wait all the while: its small
+    /// tag would hold virtual time back, a credit to it and a debt of those who really wait to newcomers.
     pub fn turn(&mut self, waiting: &[&str]) {
         let stayed = |(tenant, tag): &(&String, &Tag)| tag.waits && waiting.contains(&tenant.as_str());
         let behind = self.tags.iter().filter(stayed).map(|(_, tag)| tag.at).min();

@@ -334,7 +334,8 @@ fn refused(
 fn after_failures_or_bars(wish: &Wish, snapshot: &Snapshot, choices: &[Choice]) -> Judged {
     let allowed = choices.iter().filter(|choice| wish.allows(choice.lane));
     let barred = allowed.filter_map(|choice| choice.barred).min_by_key(|code| bar_order(*code));
-    // Without any pool the deferred lane is as unavailable as with one that takes no work.
+    // Without any pool the deferred lane is as unavailable as with one that takes no work; but waiting brings
+    // none.
     let asked_for_none = (wish.lane == Some(Lane::Deferred)).then_some(Code::DeferredUnavailable);
     let Some(code) = barred.or(asked_for_none) else {
         // Only pools serve the model and the client cannot take a 202.
@@ -348,6 +349,9 @@ fn after_failures_or_bars(wish: &Wish, snapshot: &Snapshot, choices: &[Choice]) 
             (RefusalKind::Infeasible, "raise gpu-memory-limit where the GPU has the memory")
         }
         Code::ResidencyUnmet => (RefusalKind::Infeasible, "add a place in that region to the catalogue"),
+        Code::DeferredUnavailable if barred.is_none() => {
+            (RefusalKind::Infeasible, "leave Switchyard-Lane out")
+        }
         Code::DeferredUnavailable => (RefusalKind::Unavailable, "leave Switchyard-Lane out"),
         _ => return after_failures(snapshot, choices),
     };

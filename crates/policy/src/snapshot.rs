@@ -122,6 +122,8 @@ pub struct Pool {
     pub write_cost: MicroUsd,
     /// Whether the lane takes work at all; false while nothing runs there.
     pub accepting: bool,
+    /// Whether it has no node and cannot get one now, for want of capacity or quota.
+    pub starved: bool,
 }
 
 /// A try of this request that failed before its first byte.

@@ -80,6 +80,7 @@ fn pool() -> Pool {
         evictions_per_node_hour_milli: 50,
         write_cost: MicroUsd(20),
         accepting: true,
+        starved: false,
     }
 }
 
@@ -111,6 +112,33 @@ fn told(decision: &Decision) -> (String, Code) {
 fn check(what: &str, request: &Request, world: &Snapshot, verdict: &str, code: Code) {
     let decision = route(&Knobs::default(), request, world);
     assert_eq!(told(&decision), (verdict.to_owned(), code), "{what}: {decision:#?}");
+}
+
+#[test]
+fn a_pool_that_gets_no_node_yields_to_one_that_does() {
+    let named = |name: &str, starved, price| Pool {
+        name: name.into(),
+        starved,
+        ready_nodes: 0,
+        price_per_node_hour: MicroUsd(price),
+        ..pool()
+    };
+    let taken = |pools: Vec<Pool>| match route(
+        &Knobs::default(),
+        &job(1_000, Some(36_000)),
+        &Snapshot { pools, backends: vec![], ..world() },
+    )
+    .verdict
+    {
+        Verdict::Deferred(choice) => choice.place,
+        other => panic!("{other:?}"),
+    };
+    let (cheap, dear) =
+        (|starved| named("cheap", starved, 100_000), |starved| named("dear", starved, 200_000));
+    assert_eq!(taken(vec![cheap(false), dear(false)]), "cheap");
+    assert_eq!(taken(vec![cheap(true), dear(false)]), "dear");
+    assert_eq!(taken(vec![cheap(true), dear(true)]), "cheap", "none can: the cheapest waits least");
+    assert_eq!(taken(vec![cheap(true)]), "cheap");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Weighted fair dispatch between tenants: the bound of start-time fair queueing as a property, and a
 //! small pool in virtual time in which one tenant floods while nine others live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy::dispatch::{AHEAD_MAX, Band, COMPANY_WAIT, Class, Pool, Waiting, band, packs, rank};
 use policy::fair::{Queue, Shares};
@@ -13,12 +13,13 @@ use proptest::prelude::*;
 const BEGIN: UnixMs = UnixMs(1_760_000_000_000);
 const NAMES: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
 
+/// What it shows, queues, and the tenants of the items in the order in which they leave.
+type Case<'a> = (&'a str, Vec<Queue<'a>>, &'a str);
+
 #[test]
 fn turns_go_round_by_weight() {
     let s = Millis::from_secs;
     let queue = |tenant, weight, items: usize, work| Queue { tenant, weight, work: vec![s(work); items] };
-    // Queues and the tenants of the first items to leave.
-    type Case<'a> = (&'a str, Vec<Queue<'a>>, &'a str);
     let cases: Vec<Case<'_>> = vec![
         ("nothing", vec![], ""),
         ("one", vec![queue("a", 1, 3, 10)], "aaa"),
@@ -92,6 +93,8 @@ proptest! {
             for (at, tenant) in waiting.iter().enumerate() {
                 left[*tenant].drain(..leaving.iter().filter(|(queue, _)| *queue == at).count());
             }
+            let names = (0..5).filter(|tenant| !left[*tenant].is_empty()).map(|tenant| NAMES[tenant]);
+            shares.turn(&names.collect::<Vec<_>>());
             // Who had all of it leave does not wait any more, whatever comes next.
             if left[first].is_empty() || left[second].is_empty() {
                 given = [0; 5];
@@ -117,6 +120,20 @@ proptest! {
         }
         prop_assert!(pool.above.iter().all(|tasks| *tasks <= (slots / 4).max(1)), "{pool:?}");
     }
+}
+
+#[test]
+fn a_trickle_saves_nothing_up() {
+    let one = |tenant| Queue { tenant, weight: 1, work: vec![Millis(10); 2] };
+    let mut shares = Shares::default();
+    for _ in 0..1_000 {
+        shares.turn(&["flood", "trickle"]);
+        ["trickle", "flood", "flood"].iter().for_each(|tenant| shares.gave(tenant, 1, Millis(10)));
+        shares.turn(&["flood"]);
+    }
+    shares.turn(&["flood", "new", "trickle"]);
+    let order = shares.order(&[one("flood"), one("new"), one("trickle")]);
+    assert_eq!(order, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)], "all begin at the same time");
 }
 
 #[test]
@@ -174,13 +191,16 @@ fn light() -> Waiting {
 /// How often a sweep comes.
 const PASS: Millis = Millis::from_secs(30);
 
+/// A task that waits for a slot: its band, its number, its members with their tenants.
+type Task = (Band, u64, Vec<(usize, Waiting)>);
+
 /// A pool that is swept, in virtual time; tasks are never interrupted, a higher band begins first.
 struct Sim {
     slots: u64,
     weights: [u32; 10],
     shares: Shares,
     waiting: Vec<(usize, Waiting)>,
-    active: Vec<(Band, u64, Vec<(usize, Waiting)>)>,
+    active: Vec<Task>,
     running: Vec<(UnixMs, Band)>,
     added: u64,
     /// Longest time from acceptance to the end of the task, by tenant.
@@ -233,6 +253,8 @@ impl Sim {
             self.added += 1;
         }
         self.waiting = left.into_iter().flatten().collect();
+        let owners: BTreeSet<&str> = self.waiting.iter().map(|(tenant, _)| NAMES[*tenant]).collect();
+        self.shares.turn(&owners.into_iter().collect::<Vec<_>>());
     }
 
     fn in_turn(&mut self, pool: &Pool, now: UnixMs) -> Vec<(usize, Waiting)> {

@@ -60,6 +60,11 @@ pub enum Command {
     Promote(One),
     /// Stop a job; what is done by then is kept.
     Cancel(One),
+    /// Show and change the tenants of a catalogue: keys, limits, weights, webhooks.
+    ///
+    /// Handlers read a changed catalogue within 65 s. A catalogue in a container is fetched, changed here
+    /// and put back with the account's own tools.
+    Tenant(Tenant),
     /// Print where the running stack is, as settings for a shell: `. <(switchyard env)`.
     ///
     /// The OpenAI SDKs and `az batch` read them.
@@ -68,7 +73,7 @@ pub enum Command {
     ///
     /// SWITCHYARD_MODEL_DIR names a folder that is used instead.
     Model,
-    /// Check, evaluate or explain an Azure Batch autoscale formula, without Azure.
+    /// Check, lint, evaluate or explain an Azure Batch autoscale formula, without Azure.
     #[command(subcommand)]
     Formula(Formula),
 }
@@ -80,6 +85,11 @@ pub enum Formula {
     ///
     /// Exit code: 0 it would; 1 it would not, or FILE cannot be read.
     Check(FormulaCheck),
+    /// Say what is unwise in a formula that the service would take: what kills work, buys what nobody
+    /// needs, or does something else than it looks like. docs/operations.md lists the rules.
+    ///
+    /// Exit code: 0 nothing but notes; 1 errors or warnings, or the formula is refused.
+    Lint(FormulaLint),
     /// Evaluate a formula on samples, and print what the service would.
     ///
     /// Exit code: 0 evaluated; 1 refused, or the evaluation failed and would not resize.
@@ -98,9 +108,11 @@ impl Command {
             | Command::Why(Why { json, .. })
             | Command::Status(Status { json, .. })
             | Command::Promote(One { json, .. })
+            | Command::Tenant(Tenant { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
+            Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
             Command::Knobs(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
@@ -127,6 +139,9 @@ pub struct Demo {
     /// Sentences of the deferred job; more of them leave less time for a rescue.
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1_000..=12_000))]
     pub sentences: u32,
+    /// Play a day of the pool instead: from no node and back, with a storm of evictions (five minutes).
+    #[arg(long, conflicts_with = "sentences")]
+    pub day: bool,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
@@ -292,6 +307,108 @@ pub struct Env {
     pub state: Option<PathBuf>,
 }
 
+/// `switchyard tenant`
+#[derive(Debug, Args)]
+pub struct Tenant {
+    /// The catalogue's file; else that of the stack in the state folder.
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "state")]
+    pub catalogue: Option<PathBuf>,
+    /// State folder of the stack, if it was started with one.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub state: Option<PathBuf>,
+    /// Print one JSON object a line.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TenantCommand,
+}
+
+/// What is done with tenants.
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Show all of them; of keys, the public prefixes.
+    List,
+    /// Make a key, and its tenant if there is none of this name. The key is printed this once.
+    Add {
+        /// 1 to 64 letters, digits, - and _.
+        name: String,
+        /// What the key may do.
+        #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "submit,read,cancel", value_parser = ["submit", "read", "cancel", "admin"])]
+        permissions: Vec<String>,
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
+        limits: Limits,
+    },
+    /// Change what a tenant may use; what is not named stays.
+    Limit {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "a doc comment here would replace the command's own help")]
+        limits: Limits,
+    },
+    /// Take a key away; it is refused within 65 s.
+    Revoke {
+        /// The tenant's name.
+        name: String,
+        /// The public prefix of the key, as `list` shows it.
+        prefix: String,
+    },
+    /// Change who is told when a tenant's batches end.
+    Webhook {
+        /// The tenant's name.
+        name: String,
+        /// What to do.
+        #[command(subcommand)]
+        what: TenantWebhook,
+    },
+}
+
+/// What is done with webhooks.
+#[derive(Debug, Subcommand)]
+pub enum TenantWebhook {
+    /// Tell an address of all ends of batches.
+    Add {
+        /// https, and an address on the internet.
+        url: String,
+        /// The handler's setting with its secret; ends in _WEBHOOK_SECRET.
+        #[arg(long, value_name = "NAME")]
+        secret_setting: String,
+    },
+    /// Tell an address no more.
+    Remove {
+        /// As it was added.
+        url: String,
+    },
+}
+
+/// What a tenant may use.
+#[derive(Debug, Default, Args)]
+pub struct Limits {
+    /// Requests a minute.
+    #[arg(long, value_name = "N")]
+    pub requests_per_minute: Option<u64>,
+    /// Tokens a minute, in and out.
+    #[arg(long, value_name = "N")]
+    pub tokens_per_minute: Option<u64>,
+    /// Lines of jobs that have not ended.
+    #[arg(long, value_name = "N")]
+    pub queued_items: Option<u64>,
+    /// US dollars a UTC day.
+    #[arg(long, value_name = "USD")]
+    pub usd_per_day: Option<f64>,
+    /// Its share beside others that wait for the same pool, from 1 to 1000.
+    #[arg(long, value_name = "N")]
+    pub weight: Option<u32>,
+    /// Classes that its jobs may have.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = ["interactive", "standard", "bulk"])]
+    pub classes: Vec<String>,
+    /// Limits to take away.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = ["requests_per_minute", "tokens_per_minute", "queued_items", "usd_per_day"])]
+    pub unlimited: Vec<String>,
+}
+
 /// `switchyard submit`
 #[derive(Debug, Args)]
 pub struct Submit {
@@ -336,6 +453,20 @@ pub struct FormulaCheck {
     /// The formula; `-` is standard input.
     pub file: PathBuf,
     /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switchyard formula lint`
+#[derive(Debug, Args)]
+pub struct FormulaLint {
+    /// The formula, a pool's JSON as `az batch pool show` prints it, or a JSON array of lines; `-` is
+    /// standard input.
+    pub file: PathBuf,
+    /// The pool's taskSlotsPerNode; else as FILE says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slots: Option<u32>,
+    /// Print one JSON object for each finding.
     #[arg(long)]
     pub json: bool,
 }

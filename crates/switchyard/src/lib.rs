@@ -5,6 +5,7 @@
 //! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
 //! - [`formula`]: autoscale formulas, which need no stack
 //! - [`status`]: what is broken, at risk and wasted, for operators; [`knobs`]: what they tune
+//! - [`tenant`]: who may use a catalogue's models, and how much
 //! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
 //! - [`print`]: the one place that writes to the terminal
@@ -21,13 +22,15 @@ pub mod formula;
 pub mod host;
 pub mod jobs;
 pub mod knobs;
-mod model;
+mod meanings;
+pub mod model;
 pub mod place;
 pub mod print;
 pub mod render;
 pub mod stage;
 pub mod status;
 pub mod submit;
+pub mod tenant;
 pub mod up;
 pub mod why;
 
@@ -69,6 +72,7 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Status(flags) => status::run(flags, place, &printer).await?,
         Command::Knobs(command) => knobs::run(command, place, &printer).await?,
         Command::Promote(flags) => why::act(flags, client::Act::Promote, place, &printer).await?,
+        Command::Tenant(flags) => tenant::run(&flags, place, &printer)?,
         Command::Cancel(flags) => why::act(flags, client::Act::Cancel, place, &printer).await?,
     }
     Ok(ExitCode::SUCCESS)

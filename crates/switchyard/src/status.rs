@@ -100,6 +100,7 @@ fn notes(pool: &Pool, now_ms: u64) -> Vec<String> {
     }
     if pool.formula.enabled && !pool.formula.ours {
         notes.push("its formula is not ours".to_owned());
+        notes.extend(pool.formula.findings.iter().map(|finding| format!("its formula: {finding}")));
     }
     if let Some(at) = pool.formula.evaluated_unix_ms {
         let error = pool.formula.error.as_ref().map(|error| format!(", and failed: {error}"));
@@ -160,6 +161,13 @@ mod tests {
                 "  spot: its formula was evaluated 30s ago, and failed: E: x",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_foreign_formula_is_told() {
+        let pool = json!({ "name": "p", "formula": { "enabled": true, "findings": ["never_grows: x"] } });
+        let pool: Pool = serde_json::from_value(pool).unwrap();
+        assert_eq!(notes(&pool, 1), ["  p: its formula is not ours", "  p: its formula: never_grows: x"]);
     }
 
     #[test]

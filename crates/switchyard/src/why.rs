@@ -6,36 +6,13 @@ use wire::jobs::{JobView, ReasonView, Shards};
 use crate::Failure;
 use crate::cli::{One, Why};
 use crate::client::{Act, Client};
+use crate::meanings::meaning;
 use crate::place::Place;
 use crate::print::Printer;
 use crate::render::{bar, count, instant_ms, percent, span, usd, when};
 
 /// Lines shown of what tasks wrote.
 const LOG_LINES: usize = 20;
-
-/// What the reasons of jobs say, by code; `docs/operations.md` has the same in full.
-const MEANINGS: &[(&str, &str)] = &[
-    ("waiting_for_room", "its shards wait for a task of the pool to end"),
-    ("waiting_for_company", "too small for a task of its own; it leaves with others, or at the time given"),
-    (
-        "waiting_for_canary",
-        "of eight shards or more, so its first one is run and its vectors checked before the rest leaves for the pool",
-    ),
-    ("canary_skipped", "all of it left for the pool unchecked, because its deadline does not let it wait"),
-    (
-        "canary_failed",
-        "its first results are unsound (NaN, wrong length or norm, or not what the realtime lane answers); the rest was not run",
-    ),
-    ("waiting_for_node", "its tasks are added and no node has a free slot"),
-    ("batch_unavailable", "Azure Batch does not answer; nothing is lost"),
-    ("running", "computed in the pool"),
-    ("rescued", "taken to the realtime lane to keep its deadline"),
-    ("promoted", "its owner asked for the realtime lane"),
-    ("finishing", "every result exists; the summary is being written"),
-    ("stopping", "asked to stop; what is missing is being filled with errors"),
-    ("expired", "its deadline passed before every result existed"),
-    ("tries_used_up", "its shards failed too often"),
-];
 
 /// Explains a job.
 ///
@@ -91,6 +68,7 @@ fn lines(job: &JobView, now_ms: u64) -> Vec<String> {
         ("items", Some(items(job))),
         ("shards", Some(shards(&job.shards))),
         ("what", Some(format!("{} of model {} ({})", job.url, job.model, job.kind))),
+        ("class", Some(job.class.clone()).filter(|class| !class.is_empty())),
         ("created", Some(at(&job.created, now_ms))),
         ("deadline", Some(at(&job.deadline, now_ms))),
         ("expected", job.finished.is_none().then(|| expected(job, now_ms))),
@@ -188,8 +166,7 @@ fn labels(job: &JobView) -> String {
 }
 
 fn explain(reason: &ReasonView, now_ms: u64) -> Vec<String> {
-    let meaning = MEANINGS.iter().find(|(code, _)| *code == reason.code).map(|(_, meaning)| *meaning);
-    let meaning = meaning.map(|meaning| format!(": {meaning}")).unwrap_or_default();
+    let meaning = meaning(&reason.code).map(|meaning| format!(": {meaning}")).unwrap_or_default();
     let mut lines = vec![format!("  {}{meaning}", reason.code)];
     if let Some(since) = &reason.since {
         lines.push(format!("    since {}", at(since, now_ms)));
@@ -264,16 +241,6 @@ mod tests {
         }
         assert!(!text.contains("switchyard "), "{text}");
         assert_eq!(done(&job, Act::Cancel), "it has ended already; nothing was changed");
-    }
-
-    #[test]
-    fn meanings_are_those_of_the_operators_page() {
-        let page =
-            std::fs::read_to_string(local::cargo::workspace_root().join("docs/operations.md")).unwrap();
-        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | Job: "));
-        let documented: Vec<(&str, &str)> =
-            rows.map(|(code, rest)| (code, rest.split(" |").next().unwrap())).collect();
-        assert_eq!(documented, MEANINGS);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `config/catalogue.json`: models, the backends and pools that run them, tenants and admins.
 //! Unknown members are refused, so that a typo is found and not ignored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,56 @@ pub struct Catalogue {
     /// Keys of operators.
     #[serde(default)]
     pub admins: Vec<AdminKey>,
+}
+
+/// Largest weight of a tenant: the others' wait grows with it.
+const WEIGHT_MAX: u32 = 1_000;
+/// Largest price in US dollars: more is a slip, and millionths of it still fit any sum.
+const USD_MAX: f64 = 1e6;
+
+impl Catalogue {
+    /// What is wrong with tenants and keys by themselves. The handler and the command that edits them ask
+    /// this alike.
+    pub fn tenant_problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.tenants.iter().flat_map(Tenant::problems).collect();
+        let mut names = BTreeSet::new();
+        for tenant in self.tenants.iter().filter(|tenant| !names.insert(&tenant.id)) {
+            problems.push(format!("tenant `{}` stands there twice", tenant.id));
+        }
+        let keys = self.tenants.iter().flat_map(|tenant| &tenant.keys).map(|key| (&key.prefix, &key.sha256));
+        let admins = self.admins.iter().map(|key| (&key.prefix, &key.sha256));
+        let mut prefixes = BTreeSet::new();
+        for (prefix, sha256) in keys.chain(admins) {
+            if !prefixes.insert(prefix) {
+                problems.push(format!("key prefix `{prefix}` stands there twice"));
+            }
+            if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                problems.push(format!("key `{prefix}`: sha256 is not 64 hexadecimal digits"));
+            }
+        }
+        problems
+    }
+}
+
+impl Tenant {
+    fn problems(&self) -> Vec<String> {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let usd = self.limits.usd_per_day;
+        let rules = [
+            (
+                (1..=64).contains(&self.id.len()) && self.id.bytes().all(is_letter),
+                "id must be 1 to 64 of letters, digits, - and _".to_owned(),
+            ),
+            ((1..=WEIGHT_MAX).contains(&self.weight), format!("weight must be from 1 to {WEIGHT_MAX}")),
+            (!self.classes.is_empty(), "classes names none; leave it out for all".to_owned()),
+            (
+                usd.is_none_or(|usd| (0.0..=USD_MAX).contains(&usd)),
+                format!("usd_per_day must be from 0 to {USD_MAX}"),
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(holds, _)| !holds);
+        broken.map(|(_, rule)| format!("tenant `{}`: {rule}", self.id)).collect()
+    }
 }
 
 /// A model.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct JobView {
     /// Its id.
+    #[schema(pattern = "^[a-z2-7]{26}$")]
     pub id: String,
     /// Always `job`.
     pub object: String,

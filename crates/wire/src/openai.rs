@@ -28,6 +28,7 @@ pub const INPUTS_MAX: usize = 2_048;
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct EmbeddingsRequest {
     /// The model's id or an alias of it.
+    #[schema(min_length = 1)]
     pub model: String,
     /// What to embed: at most 2,048 inputs, none of them empty.
     pub input: EmbeddingsInput,
@@ -35,9 +36,11 @@ pub struct EmbeddingsRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding_format: Option<EncodingFormat>,
     /// Shortens the vectors.
+    #[schema(minimum = 1, maximum = 4294967295u64)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<u32>,
-    /// `priority`, `default`, `auto` or `flex`.
+    /// `priority`, `default`, `auto` or `flex`; `fast` and `scale` are the vendor's further names.
+    #[schema(pattern = "^(priority|default|auto|flex|fast|scale)$")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
     /// The client's own name of its user; not looked at.

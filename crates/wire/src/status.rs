@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The page, in the parts that a reader of another version may count on.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Status {
     /// What is broken, at risk and wasted.
@@ -22,7 +23,7 @@ pub struct Status {
 }
 
 /// One backend.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Backend {
     /// Its name.
@@ -38,7 +39,7 @@ pub struct Backend {
 }
 
 /// Whether a backend may be tried.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Breaker {
     /// `closed`, `open` or `half_open`.
@@ -46,7 +47,7 @@ pub struct Breaker {
 }
 
 /// One pool.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Pool {
     /// The Azure Batch pool's id.
@@ -91,7 +92,7 @@ pub struct Pool {
 }
 
 /// Nodes of one kind.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Nodes {
     /// Wanted.
@@ -109,7 +110,7 @@ pub struct Nodes {
 }
 
 /// Two quantiles.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Spread {
     /// Half are at most this.
@@ -119,7 +120,7 @@ pub struct Spread {
 }
 
 /// Why a pool stopped short of its target.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct ResizeError {
     /// As `AllocationFailed`.
@@ -133,7 +134,7 @@ pub struct ResizeError {
 }
 
 /// What the rebalancer made of a pool.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Planned {
     /// How long ago.
@@ -161,7 +162,7 @@ pub struct Planned {
 }
 
 /// A reason.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Reason {
     /// From the closed list of reasons.
@@ -175,7 +176,7 @@ pub struct Reason {
 }
 
 /// The formula that sets a pool's size.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Formula {
     /// Whether one does.
@@ -188,4 +189,6 @@ pub struct Formula {
     pub evaluated_unix_ms: Option<u64>,
     /// Why that changed nothing.
     pub error: Option<String>,
+    /// What is unwise in one that is not ours, the worst first; nine at most.
+    pub findings: Vec<String>,
 }

@@ -1,6 +1,8 @@
 //! One shard run in the realtime lane: claimed as a try, run line by line at a backend, put chunk by
 //! chunk under the same keys as the pool's workers use. Whoever puts a chunk first has put it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use facts::key::{self, JobKeys};
 use facts::store::Claim;
 use facts::{Job, JobId, id, line};
 use futures_util::{StreamExt as _, stream};
-use policy::rescue::{self, At, RESCUE_WITHIN};
+use policy::rescue::{self, At, RESCUE_WITHIN, SILENT_AFTER};
 use policy::units::{Millis, UnixMs};
 use serde_json::value::RawValue;
 
@@ -54,8 +56,9 @@ pub trait Ask: Sync {
 }
 
 impl Jobs {
-    /// Claims and runs try `k` of a shard. The same ticket again runs the same try again, unless this
-    /// process runs it already: several looks at once ring for the same rescue.
+    /// Claims and runs try `k` of a shard. The same ticket again runs the same try again. While this
+    /// process runs the shard already and its lines are being answered, nothing is due: several looks at once
+    /// ring for the same rescue, and one that is slower than was expected is no silent one.
     ///
     /// # Errors
     /// [`Trouble`]; the sweep rings again.
@@ -67,7 +70,7 @@ impl Jobs {
         ask: &impl Ask,
     ) -> Result<Rescued, Trouble> {
         let keys = JobKeys::new(tenant, id);
-        let Some(_under_way) = UnderWay::begin(self, keys.try_(shard, k)) else {
+        let Some(under_way) = UnderWay::begin(self, format!("{}{shard}", keys.folder())) else {
             return Ok(Rescued::NotDue);
         };
         let Some(survey) = self.survey(tenant, id, &Pass::of(world)).await? else {
@@ -98,7 +101,9 @@ impl Jobs {
                 continue;
             }
             let left = self.0.clock.real(Duration::from_millis(until.since(self.now()).0));
-            let computed = tokio::time::timeout(left, self.compute(job, part, c, ask)).await;
+            let computed =
+                tokio::time::timeout(left, self.compute(job, part, c, &Heard { ask, under_way: &under_way }))
+                    .await;
             let Ok(Some(chunk)) = computed.map_err(|_| ()).and_then(|chunk| chunk.map_err(|_| ())) else {
                 return Ok(Rescued::Broke);
             };
@@ -169,23 +174,57 @@ impl Jobs {
     }
 }
 
-/// A try that this process runs, for as long as this lives.
+/// A shard that this process runs, for as long as this lives.
 struct UnderWay<'a> {
     jobs: &'a Jobs,
-    at: String,
+    shard: String,
+    /// When its newest line was answered, or it began: Unix ms.
+    heard: Arc<AtomicU64>,
 }
 
 impl UnderWay<'_> {
-    /// None where this process runs the try already.
-    fn begin(jobs: &Jobs, at: String) -> Option<UnderWay<'_>> {
-        let is_first = jobs.0.rescuing.lock().expect("no holder of this lock panics").insert(at.clone());
-        is_first.then(|| UnderWay { jobs, at })
+    /// None where this process runs the shard already, and hears of it.
+    fn begin(jobs: &Jobs, shard: String) -> Option<UnderWay<'_>> {
+        let now = jobs.now();
+        let mut running = jobs.0.rescuing.lock().expect("no holder of this lock panics");
+        if let Some(other) = running.get(&shard)
+            && now.since(UnixMs(other.load(Ordering::Relaxed))) < SILENT_AFTER
+        {
+            return None;
+        }
+        let heard = Arc::new(AtomicU64::new(now.0));
+        running.insert(shard.clone(), Arc::clone(&heard));
+        Some(UnderWay { jobs, shard, heard })
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.jobs.0.rescuing.lock().expect("no holder of this lock panics").remove(&self.at);
+        let mut running = self.jobs.0.rescuing.lock().expect("no holder of this lock panics");
+        // Another may have taken its place.
+        if running.get(&self.shard).is_some_and(|there| Arc::ptr_eq(there, &self.heard)) {
+            running.remove(&self.shard);
+        }
+    }
+}
+
+/// Asks, and notes when an answer came.
+struct Heard<'a, A> {
+    ask: &'a A,
+    under_way: &'a UnderWay<'a>,
+}
+
+impl<A: Ask> Ask for Heard<'_, A> {
+    fn at_once(&self) -> usize {
+        self.ask.at_once()
+    }
+
+    async fn ask(&self, job: &Job, body: &RawValue) -> Option<Answer> {
+        let answer = self.ask.ask(job, body).await;
+        if answer.is_some() {
+            self.under_way.heard.store(self.under_way.jobs.now().0, Ordering::Relaxed);
+        }
+        answer
     }
 }
 

@@ -3,7 +3,7 @@
 //! were read. Within a tenant what must leave is first, then the more pressing class, then the nearer
 //! deadline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use facts::JobId;
 use facts::key;
@@ -52,7 +52,7 @@ impl Jobs {
             return Ok(0);
         }
         let owners = self.ready_owners(pool).await?;
-        let shares = self.turn(pool, &owners);
+        let shares = self.turn(pool, owners.keys());
         let mut chosen = choose(&shares, world.catalogue, &owners);
         if let Some((tenant, job)) = only {
             chosen.truncate(JOBS_RUNG_MAX);
@@ -61,21 +61,27 @@ impl Jobs {
             }
         }
         let surveys = self.ready_jobs(&chosen, &offer, pass).await?;
-        let shards = in_turn(world, pool, &shares, &surveys, &offer, self.now());
+        let waiting = by_tenant(world, pool, &surveys);
+        let shards = in_turn(world, &shares, waiting, &offer, self.now());
         let packs = packed(world, pool, &shards, &offer, self.now());
         let added = self.send(pool, offer, &packs).await?;
         self.gave(pool, world.catalogue, packs.iter().flatten());
+        let mut gone = BTreeSet::new();
         for survey in &surveys {
-            self.unmark_if_sent(survey).await?;
+            if self.unmark_if_sent(survey).await? {
+                gone.insert(&survey.job.job);
+            }
         }
+        let waits = |jobs: &[Owner]| jobs.iter().any(|owner| !gone.contains(&owner.job));
+        self.turn(pool, owners.iter().filter(|(_, jobs)| waits(jobs)).map(|(tenant, _)| tenant));
         Ok(added)
     }
 
-    /// Begins a turn of the tenants that wait for a pool.
-    fn turn(&self, pool: &Pool, owners: &BTreeMap<String, Vec<Owner>>) -> Shares {
+    /// Says which tenants wait for a pool now.
+    fn turn<'a>(&self, pool: &Pool, waiting: impl Iterator<Item = &'a String>) -> Shares {
         let mut all = self.0.kept.shares.lock().expect("no holder of this lock panics");
         let shares = all.entry(pool.facts.name.clone()).or_default();
-        shares.turn(&owners.keys().map(String::as_str).collect::<Vec<_>>());
+        shares.turn(&waiting.map(String::as_str).collect::<Vec<_>>());
         shares.clone()
     }
 
@@ -133,15 +139,16 @@ impl Jobs {
         Ok(surveys)
     }
 
-    /// Takes the ready marker of a job away whose shards all have a try.
-    async fn unmark_if_sent(&self, survey: &Survey) -> Result<(), Trouble> {
+    /// Takes the ready marker of a job away whose shards all have a try. Says whether it did.
+    async fn unmark_if_sent(&self, survey: &Survey) -> Result<bool, Trouble> {
         let keys = JobKeys::new(&survey.job.tenant, &survey.job.job);
         for open in survey.waiting() {
             if !self.store().exists(&keys.try_(open.shard, open.k + 1)).await? {
-                return Ok(());
+                return Ok(false);
             }
         }
-        Ok(self.store().delete(&ready_marker(&survey.job)).await?)
+        self.store().delete(&ready_marker(&survey.job)).await?;
+        Ok(true)
     }
 }
 
@@ -176,15 +183,8 @@ fn choose<'a>(
     order.map(|(queue, item)| (queues[queue].tenant, &jobs[queue][item])).collect()
 }
 
-/// What waits of these jobs and this pool can run, in turn.
-fn in_turn<'a>(
-    world: World<'_>,
-    pool: &Pool,
-    shares: &Shares,
-    surveys: &'a [Survey],
-    offer: &dispatch::Pool,
-    now: UnixMs,
-) -> Vec<Ready<'a>> {
+/// What waits of these jobs and this pool can run.
+fn by_tenant<'a>(world: World<'_>, pool: &Pool, surveys: &'a [Survey]) -> BTreeMap<&'a str, Vec<Ready<'a>>> {
     let mut by_tenant: BTreeMap<&str, Vec<Ready<'a>>> = BTreeMap::new();
     for survey in surveys.iter().filter(|survey| is_for_pool(world, survey)) {
         if !runs(pool, &survey.job.model) {
@@ -194,6 +194,17 @@ fn in_turn<'a>(
         }
         by_tenant.entry(&survey.job.tenant).or_default().extend(ready_shards(survey));
     }
+    by_tenant
+}
+
+/// What waits, each tenant's by its rank, in the tenants' turn.
+fn in_turn<'a>(
+    world: World<'_>,
+    shares: &Shares,
+    mut by_tenant: BTreeMap<&str, Vec<Ready<'a>>>,
+    offer: &dispatch::Pool,
+    now: UnixMs,
+) -> Vec<Ready<'a>> {
     let mut queues = Vec::with_capacity(by_tenant.len());
     for (tenant, shards) in &mut by_tenant {
         shards.sort_by_cached_key(|ready| {

@@ -1,6 +1,9 @@
 //! A plan as the text of a formula, and back. `autoscale` writes the text; here it is tried before
 //! anybody else sees it: on the pool as it is, and on a pool of which nothing is known.
 
+use std::cmp::Reverse;
+
+use autoscale::lint::{Finding, Severity, lint};
 use autoscale::render;
 use autoscale::{Deallocation, History, Interval, Metric, Targets, Timestamp, World};
 use facts::view::PoolView;
@@ -14,14 +17,21 @@ const SAMPLE_LATE_MS: u64 = 60_000;
 /// As far back as a formula of ours looks, and a bit more.
 const SAMPLED_MS: u64 = 3_600_000;
 
+/// Findings of a formula that are shown.
+const FINDINGS_MAX: usize = 8;
+
 /// The formula of a plan for a pool that evaluates it every `interval`.
 ///
 /// # Errors
-/// What is wrong with the formula: then the renderer is, and the service must not see it.
+/// What is wrong with the formula, an unwise construct included: then the renderer is, and the service must
+/// not see it.
 pub fn write(plan: &Plan, interval: Millis, seen: &PoolView) -> Result<String, String> {
     let text = render::render(&rendered(plan, interval));
-    // The linter's place: what the service takes may still be unwise.
     let formula = autoscale::parse(&text).map_err(|error| format!("our formula does not parse: {error}"))?;
+    // What the service takes may still be unwise.
+    if let Some(finding) = lint(&formula, Some(plan.slots_per_node)).first() {
+        return Err(format!("our formula has a fault: {}", told(finding)));
+    }
     let full = history(plan.at, seen);
     for history in [&full, &History::new(Interval::from_ms(SAMPLE_EVERY_MS))] {
         let world = World {
@@ -64,6 +74,25 @@ pub fn previous(text: &str) -> Option<Plan> {
         changed: at(read.changed_unix_s),
         surplus_since: read.surplus_unix_s.map(at),
     })
+}
+
+/// What our linter says of a formula for nodes of so many slots: at most [`FINDINGS_MAX`] lines, the worst first, notes left out.
+pub fn findings(text: &str, slots_per_node: u32) -> Vec<String> {
+    let formula = match autoscale::parse(text) {
+        Ok(formula) => formula,
+        Err(error) => return vec![format!("the service would refuse it: {error}")],
+    };
+    let mut findings = lint(&formula, Some(slots_per_node));
+    findings.retain(|finding| finding.severity > Severity::Note);
+    findings.sort_by_key(|finding| Reverse(finding.severity));
+    let left_out = findings.len().saturating_sub(FINDINGS_MAX);
+    let more = (left_out > 0).then(|| format!("and {left_out} more; see switchyard formula lint"));
+    findings.iter().take(FINDINGS_MAX).map(told).chain(more).collect()
+}
+
+fn told(finding: &Finding) -> String {
+    let Finding { rule, at, what, remedy, .. } = finding;
+    format!("{rule} (line {}, column {}): {what}; {remedy}", at.line, at.column)
 }
 
 /// Whether two formulas differ in their headers alone.
@@ -140,6 +169,19 @@ mod tests {
         let text = write(&plan(3, 1), FIVE_MINUTES, &PoolView::default()).unwrap();
         assert_eq!(previous(&text), Some(plan(3, 1)));
         assert_eq!(previous("$TargetDedicatedNodes = 1;"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_formula_is_told() {
+        assert_eq!(findings(&write(&plan(3, 1), FIVE_MINUTES, &PoolView::default()).unwrap(), 2), [""; 0]);
+        let told = findings("$TargetDedicatedNodes = min(4, $PendingTasks.GetSample(1));", 1);
+        assert_eq!(told.len(), 3, "{told:#?}");
+        assert!(told[0].starts_with("kills_running_tasks (line 1, column 1): of 4 nodes"), "{told:#?}");
+        let refused = findings("$TargetDedicatedNodes = ", 1);
+        assert!(refused[0].starts_with("the service would refuse it: Line 1, Col 25"), "{refused:?}");
+        let many: String = (0..20).map(|n| format!("unread{n} = {n};\n")).collect();
+        let told = findings(&format!("{many}$TargetLowPriorityNodes = 0;"), 1);
+        assert_eq!((told.len(), told[8].as_str()), (9, "and 13 more; see switchyard formula lint"));
     }
 
     #[test]

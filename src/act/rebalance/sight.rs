@@ -111,9 +111,12 @@ fn kind(counts: &Counts, wanted: Nodes) -> KindView {
 fn formula_view(seen: &batch::Pool) -> FormulaView {
     let run = seen.auto_scale_run.as_ref().filter(|_| seen.auto_scale);
     let error = run.and_then(|run| run.error.as_ref());
+    let text = seen.formula.as_deref().filter(|_| seen.auto_scale);
+    let foreign = text.filter(|text| formula::previous(text).is_none());
     FormulaView {
         enabled: seen.auto_scale,
         ours: seen.formula.as_deref().is_some_and(|text| formula::previous(text).is_some()),
+        findings: foreign.map(|text| formula::findings(text, seen.task_slots_per_node)).unwrap_or_default(),
         interval_ms: seen.interval.map_or(0, |every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
         evaluated_at: run.and_then(|run| run.at).map(|at| at.0),
         error: error.map(|error| format!("{}: {}", error.code, error.message)),

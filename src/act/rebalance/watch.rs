@@ -162,7 +162,7 @@ mod tests {
         let still = node("a", NodeState::Starting, LOOK + 10_000, LOOK - 25_000);
         let seen = nodes(&seen, &[still], 0, looks(LOOK + 30_000));
         let ready = node("a", NodeState::Usable, LOOK + 55_000, LOOK - 25_000);
-        let seen = nodes(&seen, &[ready.clone()], 1, looks(LOOK + 60_000));
+        let seen = nodes(&seen, std::slice::from_ref(&ready), 1, looks(LOOK + 60_000));
         assert_eq!((seen.boots_ms.as_slice(), seen.starting.len()), (&[80_000][..], 0));
         let later = nodes(&seen, &[ready], 1, looks(LOOK + 90_000));
         assert_eq!(later.boots_ms, [80_000], "once");
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn an_eviction_is_seen_once_and_forgotten_after_an_hour() {
         let gone = node("a", NodeState::Preempted, LOOK - 10_000, LOOK - HOUR_MS);
-        let seen = nodes(&NodesView::default(), &[gone.clone()], 2, looks(LOOK));
+        let seen = nodes(&NodesView::default(), std::slice::from_ref(&gone), 2, looks(LOOK));
         let seen = nodes(&seen, &[gone], 2, looks(LOOK + 30_000));
         assert_eq!(seen.evictions.len(), 1);
         let back = node("a", NodeState::Starting, LOOK + 40_000, LOOK - HOUR_MS);

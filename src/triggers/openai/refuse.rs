@@ -95,7 +95,7 @@ fn cause(code: Code) -> &'static str {
         Code::OverMaxCost => "every place costs more than Switchyard-Max-Cost",
         Code::BudgetSpent => "the budget of this hour is spent",
         Code::NotServed => "no backend or pool serves this model",
-        Code::DeferredUnavailable => "the deferred lane takes no work in this version",
+        Code::DeferredUnavailable => "no pool takes work for this model",
         Code::TooLargeForGpu => "the model needs more GPU memory than knob gpu-memory-limit allows",
         Code::ResidencyUnmet => "no place in the wanted region serves this model",
         _ => "this request cannot be served now",

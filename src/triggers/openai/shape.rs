@@ -117,14 +117,21 @@ pub fn read(operation: Operation, body: &[u8]) -> Result<Shape<'_>, Failure> {
             let messages = top.messages.ok_or_else(|| missing("messages"))?;
             let listed: Vec<&RawValue> =
                 serde_json::from_str(messages.get()).map_err(|_| invalid("messages", "must be a list"))?;
+            if listed.iter().any(|message| !message.get().starts_with('{')) {
+                return Err(invalid("messages", "must be a list of objects"));
+            }
             if listed.is_empty() {
                 return Err(invalid("messages", "is empty; give at least one message"));
             }
-            completion(&mut shape, &top, messages.get().len())?;
+            completion(&mut shape, &top, messages.get().len(), 1)?;
         }
         Operation::Completions => {
             let prompt = top.prompt.ok_or_else(|| missing("prompt"))?;
-            completion(&mut shape, &top, prompt.get().len())?;
+            let fits = serde_json::from_str::<Prompt<'_>>(prompt.get()).is_ok_and(|prompt| prompt.fits());
+            if !fits {
+                return Err(invalid("prompt", WANTED));
+            }
+            completion(&mut shape, &top, prompt.get().len(), 0)?;
         }
     }
     Ok(shape)
@@ -191,12 +198,18 @@ fn embeddings(shape: &mut Shape<'_>, top: &Top<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn completion(shape: &mut Shape<'_>, top: &Top<'_>, bytes: usize) -> Result<(), Failure> {
+/// A completion with limits of at least `least` tokens: only the older operation can be asked for none.
+fn completion(shape: &mut Shape<'_>, top: &Top<'_>, bytes: usize, least: u32) -> Result<(), Failure> {
     let whole = "must be a whole number from 1";
-    let limit = match field::<u64>("max_completion_tokens", top.max_completion_tokens, whole)? {
-        Some(limit) => Some(limit),
-        None => field::<u64>("max_tokens", top.max_tokens, whole)?,
+    let tokens = |name, given| {
+        let limit = field::<u32>(name, given, &format!("must be a whole number from {least}"))?;
+        if limit.is_some_and(|limit| limit < least) {
+            return Err(invalid(name, &format!("must be a whole number from {least}")));
+        }
+        Ok(limit.map(u64::from))
     };
+    let older = tokens("max_tokens", top.max_tokens)?;
+    let limit = tokens("max_completion_tokens", top.max_completion_tokens)?.or(older);
     let n = field::<u64>("n", top.n, whole)?.unwrap_or(1);
     if n == 0 || n > CHOICES_MAX {
         return Err(invalid("n", &format!("must be from 1 to {CHOICES_MAX}")));
@@ -236,6 +249,30 @@ fn invalid(name: &'static str, what: &str) -> Failure {
 /// Text that borrows where it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The shapes of `prompt`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Prompt<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Texts(Vec<Cow<'a, str>>),
+    Ids(Vec<u32>),
+    IdLists(Vec<Vec<u32>>),
+}
+
+impl Prompt<'_> {
+    fn fits(&self) -> bool {
+        let several = 1..=INPUTS_MAX;
+        match self {
+            Prompt::Text(_) => true,
+            Prompt::Texts(texts) => several.contains(&texts.len()),
+            Prompt::Ids(ids) => !ids.is_empty(),
+            Prompt::IdLists(lists) => {
+                several.contains(&lists.len()) && lists.iter().all(|ids| !ids.is_empty())
+            }
+        }
+    }
+}
 
 /// What `input` holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

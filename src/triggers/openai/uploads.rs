@@ -29,6 +29,14 @@ const PART_PREFIX: &str = "part_";
 /// # Errors
 /// What the caller is told instead.
 pub async fn answer(app: &App, mut request: Request, segments: &[&str]) -> Result<Response, Failure> {
+    let answered = route(app, &mut request, segments).await;
+    if answered.is_err() {
+        request.discard().await;
+    }
+    answered
+}
+
+async fn route(app: &App, request: &mut Request, segments: &[&str]) -> Result<Response, Failure> {
     let wanted = match (segments, &request.method) {
         ([], &Method::POST) | ([_, "parts" | "complete" | "cancel"], &Method::POST) => Permission::Submit,
         ([_], &Method::GET | &Method::HEAD) => Permission::Read,
@@ -39,22 +47,14 @@ pub async fn answer(app: &App, mut request: Request, segments: &[&str]) -> Resul
     let catalogue = app.catalogue().await?;
     let caller = auth::tenant(&catalogue, &request.headers, wanted)?;
     let tenant = &caller.tenant().id;
-    let answered = match segments {
-        [id, what, ..] => {
-            let seen = find(app, tenant, id).await?;
-            match *what {
-                "parts" => part::answer(app, &mut request, &seen).await,
-                "complete" => complete::answer(app, &mut request, seen).await,
-                _ => cancel(app, seen).await,
-            }
-        }
-        [id] => Ok(http::json(200, &shown(app, &find(app, tenant, id).await?))),
-        [] => create::answer(app, &mut request, tenant).await,
-    };
-    if answered.is_err() {
-        request.discard().await;
+    let [id, what @ ..] = segments else { return create::answer(app, request, tenant).await };
+    let seen = find(app, tenant, id).await?;
+    match what {
+        [] => Ok(http::json(200, &shown(app, &seen))),
+        ["parts"] => part::answer(app, request, &seen).await,
+        ["complete"] => complete::answer(app, request, seen).await,
+        _ => cancel(app, seen).await,
     }
-    answered
 }
 
 /// Ends an upload without a file. Sent again, it answers as before.

@@ -61,6 +61,7 @@ fn one(pool: &Pool, seen: &PoolView, formula: String, now: UnixMs) -> status::Po
             interval_s: seen.formula.interval_ms / 1_000,
             evaluated_unix_ms: seen.formula.evaluated_at,
             error: seen.formula.error.clone(),
+            findings: seen.formula.findings.clone(),
         },
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use facts::key::JobKeys;
 use facts::{Job, JobId, Store};
+use handler::act::jobs::accept::Accepted;
 use handler::act::jobs::look::World;
 use handler::act::jobs::rescue::{Answer, Ask, Rescued};
 use handler::app::App;
@@ -126,4 +127,55 @@ async fn a_ticket_that_comes_again_while_its_rescue_runs_computes_nothing() {
     // The chunk that it had begun with, and no more: the other process has done the rest.
     assert_eq!((rescued, doubled.lane.asked.into_inner()), (Rescued::Done, 1));
     assert_eq!(rescue_first(&app, &job.job, &rig.store).await, (Rescued::NotDue, 0), "nothing is left");
+}
+
+/// A realtime lane that takes 30 s for a line. Once it has answered two, the next try's ticket comes to its
+/// own process.
+struct Slow<'a> {
+    lane: Lane,
+    rig: &'a Rig,
+    app: &'a App,
+    job: &'a JobId,
+    came_to: std::sync::Mutex<Vec<Rescued>>,
+}
+
+impl Ask for Slow<'_> {
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    async fn ask(&self, job: &Job, body: &RawValue) -> Option<Answer> {
+        tokio::time::sleep(self.rig.clock.real(Duration::from_secs(30))).await;
+        if self.lane.asked.load(Ordering::Relaxed) == 2 {
+            let (catalogue, knobs) = (self.app.catalogue().await.unwrap(), self.app.knobs.knobs());
+            let world = World { catalogue: &catalogue, knobs: &knobs };
+            let again = lane(&self.rig.store);
+            let came_to = self.app.jobs.rescue(world, (TENANT, self.job), (0, 2), &again).await.unwrap();
+            self.came_to.lock().unwrap().push(came_to);
+            assert_eq!(again.asked.into_inner(), 0);
+        }
+        self.lane.ask(job, body).await
+    }
+}
+
+/// Where the realtime lane was slower than expected, each rescue used to be taken for silent and begun again
+/// beside itself, which made it slower still.
+#[tokio::test]
+async fn a_rescue_whose_lines_are_answered_is_not_silent_in_its_own_process() {
+    // A minute and a half is a second.
+    let rig = Rig::start(90.0).await;
+    let app = rig.process().await;
+    let mut new = rig.new_job(&app, &JobId::random(), LONG).await;
+    // So little work that all lines are one chunk.
+    new.speed.per_item_us = 1;
+    let Accepted::Job(job) = app.jobs.accept(new).await.unwrap() else { panic!("a random id names no job") };
+    assert_eq!((job.shards.len(), u64::from(job.chunk_lines) >= job.lines()), (1, true), "{job:?}");
+    rig.store.create(&JobKeys::new(TENANT, &job.job).promote(), "").await.unwrap();
+    let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
+    let world = World { catalogue: &catalogue, knobs: &knobs };
+    let came_to = Vec::new().into();
+    let slow = Slow { lane: lane(&rig.store), rig: &rig, app: &app, job: &job.job, came_to };
+    let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &slow).await.unwrap();
+    assert_eq!(slow.came_to.into_inner().unwrap(), [Rescued::NotDue]);
+    assert_eq!((rescued, rig.tries(&job.job).await), (Rescued::Done, 1));
 }

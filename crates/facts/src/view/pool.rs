@@ -133,6 +133,9 @@ pub struct FormulaView {
     pub evaluated_at: Option<u64>,
     /// Why its last evaluation changed nothing.
     pub error: Option<String>,
+    /// What is unwise in one that is not ours, the worst first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
 }
 
 /// What a pool's nodes cost in the current hour.

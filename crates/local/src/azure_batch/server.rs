@@ -117,6 +117,11 @@ impl Server {
         account.pool(pool).ok()?.spot_nodes_by_load().into_iter().next()
     }
 
+    /// Tasks whose process was killed so far because a pool that shrank took their node away.
+    pub fn killed_by_shrinking(&self) -> u64 {
+        self.shared.account().killed_by_shrinking()
+    }
+
     /// How many machines there are from now on. Those that pools hold stay.
     pub fn set_capacity(&self, capacity: Capacity) {
         self.shared.change(|account, _| account.set_capacity(capacity));

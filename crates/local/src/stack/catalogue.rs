@@ -15,6 +15,8 @@ pub const MODEL: &str = "minilm";
 pub const BACKEND: &str = "local-replicas";
 /// The pool's id.
 pub const POOL: &str = "local-pool";
+/// The tenant of the development key.
+const TENANT: &str = "dev";
 /// The worker, as command lines of the pool's tasks name it.
 pub(super) const WORKER: &str = "worker";
 /// The handler's setting with the secret of the tenant's webhook.
@@ -174,7 +176,7 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
             "worker": {"program": WORKER, "folders": {MODEL: made.model}},
         }],
         "tenants": [{
-            "id": "dev",
+            "id": TENANT,
             "keys": [tenant_key],
             "weight": 1,
             "limits": {"requests_per_minute": 60_000, "tokens_per_minute": 100_000_000, "usd_per_day": 10.0},
@@ -182,6 +184,15 @@ pub(super) fn catalogue(model: &ModelFacts, made: &Made<'_>) -> Value {
         }],
         "admins": [keys.admin.entry()],
     })
+}
+
+/// Keeps the tenants that an operator added to the catalogue of an earlier start.
+pub(super) fn keep_tenants(catalogue: &mut Value, earlier: Option<&[u8]>) {
+    let earlier: Value = earlier.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
+    let added = earlier["tenants"].as_array().into_iter().flatten().filter(|tenant| tenant["id"] != TENANT);
+    if let Some(tenants) = catalogue["tenants"].as_array_mut() {
+        tenants.extend(added.cloned());
+    }
 }
 
 #[cfg(test)]

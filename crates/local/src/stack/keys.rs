@@ -24,7 +24,11 @@ const SECRET_LENGTH: usize = 32;
 pub struct Key(String);
 
 impl Key {
-    fn random() -> std::io::Result<Key> {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn random() -> std::io::Result<Key> {
         let mut bytes = [0; PREFIX_LENGTH + SECRET_LENGTH];
         getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
         let text: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
@@ -38,7 +42,7 @@ impl Key {
     }
 
     /// What the catalogue holds of it.
-    pub(super) fn entry(&self) -> Value {
+    pub fn entry(&self) -> Value {
         let prefix = self.0.split('-').nth(1).unwrap_or_default();
         let digest = Sha256::digest(self.0.as_bytes());
         let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -84,6 +88,17 @@ pub(super) fn webhook_secret() -> std::io::Result<String> {
     let mut bytes = [0; WEBHOOK_SECRET_BYTES];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(format!("whsec_{}", BASE64.encode(bytes)))
+}
+
+/// Writes a file that only its owner may read, beside and then in place, so that a reader sees all of it
+/// or nothing.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_whole(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    let part = file.with_extension(format!("part-{}", std::process::id()));
+    create_private(&part)?.write_all(text)?;
+    std::fs::rename(&part, file)
 }
 
 /// Makes a file that only its owner may read, from its first moment on.

@@ -20,7 +20,7 @@ mod processes;
 mod ready;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ use crate::stage::{self, Source};
 use crate::telemetry::Receiver;
 use crate::{azure_batch, loopback, queue};
 use catalogue::{Made, ModelFacts};
-use keys::Keys;
+use keys::{Keys, write_whole};
 
 /// The queue whose messages ring for a look at a job.
 pub const DOORBELL_QUEUE: &str = "batch-inference-queue";
@@ -379,6 +379,7 @@ async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys
             catalogue::add_from(&mut catalogue, further).map_err(io("the further catalogue"))?;
         }
         let file = blobs.join("config/catalogue.json");
+        catalogue::keep_tenants(&mut catalogue, std::fs::read(&file).ok().as_deref());
         write_whole(&file, format!("{catalogue:#}\n").as_bytes()).map_err(io("cannot write the catalogue"))
     });
     work.await.expect("staging does not panic")
@@ -418,12 +419,4 @@ fn record(now: &processes::Record, front: &Front, files: &Files, ready: &Ready) 
     now.write(&files.processes)?;
     let ready = ready.with_pids(front);
     files.ready.iter().try_for_each(|file| ready.write(file))
-}
-
-/// Writes beside and renames, so that a reader sees all of it or nothing.
-fn write_whole(file: &Path, text: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let part = file.with_extension(format!("part-{}", std::process::id()));
-    keys::create_private(&part)?.write_all(text)?;
-    std::fs::rename(&part, file)
 }

@@ -186,9 +186,11 @@ fn stage(folder: &Path, queues: Value) {
             { "type": "queue", "direction": "out", "name": "$return", "queueName": "out" }
         ]),
     );
+    // Its recorded schedule is every minute: a test in which one turns would see an invocation more.
+    let on_leap_day = "0 0 0 29 2 *";
     function(
         "Minute",
-        json!([{ "type": "timerTrigger", "direction": "in", "name": "timer", "schedule": "0 * * * * *" }]),
+        json!([{ "type": "timerTrigger", "direction": "in", "name": "timer", "schedule": on_leap_day }]),
     );
     let host = json!({
         "version": "2.0",

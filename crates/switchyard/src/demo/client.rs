@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use local::stack::{MODEL, Ready};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use wire::status::Status;
 
 /// Retries before a request counts as failed.
 const RETRIES_MAX: usize = 30;
@@ -22,6 +23,7 @@ pub(super) struct Client {
     http: reqwest::Client,
     base_url: String,
     api_key: String,
+    admin_key: String,
 }
 
 /// An answer, whatever its status.
@@ -45,6 +47,7 @@ impl Client {
             http: reqwest::Client::new(),
             base_url: ready.base_url.clone(),
             api_key: ready.api_key.clone(),
+            admin_key: ready.admin_key.clone(),
         }
     }
 
@@ -119,6 +122,15 @@ impl Client {
     pub(super) async fn job(&self, id: &str) -> Result<Value, String> {
         let root = self.base_url.trim_end_matches("/v1");
         self.json(self.http.get(format!("{root}/jobs/{id}"))).await
+    }
+
+    /// The status page, as an operator sees it.
+    pub(super) async fn status(&self) -> Result<Status, String> {
+        let url = format!("{}/status", self.base_url.trim_end_matches("/v1"));
+        let answer = self.http.get(url).bearer_auth(&self.admin_key).timeout(TRY_LIMIT).send().await;
+        let answer =
+            answer.and_then(reqwest::Response::error_for_status).map_err(|error| error.to_string())?;
+        answer.json().await.map_err(|error| error.to_string())
     }
 
     /// Gets text under the base URL.

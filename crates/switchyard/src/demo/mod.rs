@@ -3,11 +3,15 @@
 //!
 //! - `scenes`: what is shown, in order
 //! - `deferred`: thousands of sentences by a deadline, on a clock that runs faster
+//! - `day`: a day of the pool, from no node to none, through a storm
+//! - `batch`: sentences through Files and Batches, and the check of what came of them
 //! - `client`: an OpenAI client as small as it gets, which retries as the SDKs do
 //! - `corpus`: sentences, questions and the neighbours that are right
 
+mod batch;
 mod client;
 mod corpus;
+mod day;
 mod deferred;
 mod scenes;
 
@@ -83,6 +87,14 @@ pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(
         clock,
         ready_file: None,
     };
+    if flags.day {
+        let clock = Clock::scaled(Clock::REAL.now_ms(), day::SPEED).map_err(Failure::of)?;
+        let state = Scratch::make("day")?;
+        std::fs::write(state.0.join("knobs.json"), day::KNOBS).map_err(Failure::of)?;
+        let options = Options { autoscale: true, nodes: day::NODES, ..options(&state, clock, day::BOOT) };
+        let play = async |stack: &Stack, client: &Client| day::play(stack, client, printer, clock).await;
+        return report(&[on_a_stack(options, play).await?], printer);
+    }
     let state = Scratch::make("realtime")?;
     let play = async |stack: &Stack, client: &Client| scenes::play(stack, client, printer).await;
     let mut outcomes = on_a_stack(options(&state, place.clock(), BOOT), play).await?;

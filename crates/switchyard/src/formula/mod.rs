@@ -1,47 +1,52 @@
 //! `switchyard formula`: Azure Batch autoscale formulas checked, evaluated and explained on this
 //! machine, where the service would answer only about a pool that exists.
 //!
+//! - [`source`]: the formula's text, plain or inside a pool's JSON
+//! - [`lint`]: what is unwise in it
 //! - [`samples`]: what the pool measured, from a file
 //! - [`show`]: results and mistakes as people and programs read them
 //! - [`explain`]: statement by statement
 
 mod explain;
+mod lint;
 mod samples;
 mod show;
+mod source;
 
 use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use autoscale::parse::CHARACTERS_MAX;
 use autoscale::{Deallocation, Evaluation, Formula, History, Targets, Timestamp, World};
 
 use crate::Failure;
 use crate::cli::{self, FormulaCheck, FormulaWorld};
 use crate::place::Place;
 use crate::print::Printer;
+use source::Source;
 
 /// Bytes of a samples file that are read: a week of every metric has a third of them.
 const SAMPLES_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Bytes of a formula that are read: more than its characters can take, so that one that is too
-/// long is refused by the language's own rule.
-const FORMULA_BYTES_MAX: u64 = 8 * CHARACTERS_MAX as u64;
+/// Bytes of a formula or a pool's JSON that are read: far more than a formula's characters can take, so
+/// that one that is too long is refused by the language's own rule.
+const FORMULA_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Does what was asked with a formula. The exit code is 1 where the service would refuse it or its
-/// evaluation fails.
+/// Does what was asked with a formula. The exit code is 1 where the service would refuse it, its
+/// evaluation fails, or the linter warns.
 ///
 /// # Errors
 /// When a file cannot be read or holds no samples.
 pub fn run(command: cli::Formula, place: &Place, printer: &Printer) -> Result<ExitCode, Failure> {
     match command {
         cli::Formula::Check(flags) => check(&flags, printer),
+        cli::Formula::Lint(flags) => lint::run(&flags, printer),
         cli::Formula::Eval(flags) => evaluate(&flags, place, printer),
         cli::Formula::Explain(flags) => explained(&flags, place, printer),
     }
 }
 
 fn check(flags: &FormulaCheck, printer: &Printer) -> Result<ExitCode, Failure> {
-    let text = read(&flags.file, FORMULA_BYTES_MAX)?;
+    let Source { text, .. } = formula(&flags.file)?;
     match autoscale::parse(&text) {
         Ok(formula) => {
             show::accepted(&text, &formula, printer);
@@ -110,7 +115,7 @@ impl Given {
             return Err(Failure("only one of FILE and --samples can be standard input".to_owned()));
         }
         let now = flags.now.unwrap_or_else(|| Timestamp::from_unix_ms(place.clock().now_ms()));
-        let text = read(&flags.file, FORMULA_BYTES_MAX)?;
+        let Source { text, .. } = formula(&flags.file)?;
         let history = match &flags.samples {
             Some(path) => {
                 let lines = read(path, SAMPLES_BYTES_MAX)?;
@@ -128,6 +133,12 @@ impl Pool {
         let deallocation = Deallocation::default();
         World { now: self.now, history: &self.history, targets: self.targets, deallocation, seed: self.seed }
     }
+}
+
+/// The formula that a file holds, and what the file says of its pool.
+fn formula(path: &Path) -> Result<Source, Failure> {
+    let content = read(path, FORMULA_BYTES_MAX)?;
+    Source::of(content).map_err(|why| Failure(format!("{}: {why}", path.display())))
 }
 
 /// A file's text, or standard input's for `-`.

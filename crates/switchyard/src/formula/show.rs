@@ -96,7 +96,7 @@ fn outcome(results: &Results) -> String {
 }
 
 /// The line of a place, and a mark under its character. A long line is cut on both sides.
-fn marked(text: &str, line: u32, column: u32) -> Vec<String> {
+pub(super) fn marked(text: &str, line: u32, column: u32) -> Vec<String> {
     let index = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
     let shown = text.split('\n').nth(index(line)).unwrap_or_default().trim_end_matches('\r');
     let before = index(column).saturating_sub(LINE_SHOWN / 2);

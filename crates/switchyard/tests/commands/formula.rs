@@ -152,3 +152,73 @@ fn an_explanation_goes_statement_by_statement() {
     assert_eq!(records[4]["value"], "8");
     assert_eq!(records[4]["seen"][1], json!({ "expression": "pendingTaskSamples", "value": "8" }));
 }
+
+#[test]
+fn lint_names_each_fault_of_the_recipe() {
+    let done = formula(&["lint", &fixture("recipe")]);
+    assert_eq!(done.code, 1, "{}", done.err);
+    let shown = "Line 1, Col 29: error percentage_as_time\n\
+        \x20 $TargetDedicatedNodes = min($PendingTasks.GetSample(180 * TimeInterval_Second, 70 * TimeInterval_Sec\n\
+        \x20                             ^\n\
+        \x20 70 s is the end of the window, not a percentage: it takes the 3 or 4 samples from 180 s to 70 s ago, \
+        and requires none of them\n\
+        \x20 remedy: pass the percentage as a plain number: GetSample(start, 70)\n\n";
+    assert!(done.out.contains(shown), "{}", done.out);
+    assert!(done.out.ends_with("\n3 errors, 2 warnings, 2 notes\n"), "{}", done.out);
+
+    let records = formula(&["lint", "--json", "--slots", "4", &fixture("recipe")]).records();
+    let mut rules: Vec<&str> = records.iter().map(|record| record["rule"].as_str().unwrap()).collect();
+    rules.sort_unstable();
+    assert_eq!(
+        rules,
+        [
+            "buys_when_blind",
+            "counts_tasks_not_slots",
+            "kills_running_tasks",
+            "minimum_over_samples",
+            "never_buys_spot",
+            "no_percentage_guard",
+            "percentage_as_time"
+        ]
+    );
+    let slots = records.iter().find(|record| record["rule"] == "counts_tasks_not_slots").unwrap();
+    assert_eq!(
+        (&slots["severity"], &slots["line"], &slots["column"]),
+        (&json!("warning"), &json!(1), &json!(1))
+    );
+    assert!(slots["remedy"].as_str().unwrap().contains("taskSlotsPerNode"), "{slots}");
+}
+
+#[test]
+fn lint_reads_a_pools_json_and_heeds_its_slots() {
+    let text = std::fs::read_to_string(fixture("task-based")).unwrap();
+    let pool =
+        |slots: u32| json!({ "id": "p", "taskSlotsPerNode": slots, "autoScaleFormula": text }).to_string();
+    let severity = |slots: u32| {
+        let records = formula_with_input(&["lint", "--json", "-"], &pool(slots)).records();
+        let found = records.iter().find(|record| record["rule"] == "counts_tasks_not_slots");
+        found.map(|found| found["severity"].as_str().unwrap().to_owned())
+    };
+    assert_eq!((severity(1), severity(4)), (None, Some("warning".to_owned())));
+    let lines: Vec<&str> = text.lines().collect();
+    let done = formula_with_input(&["check", "-"], &json!(lines).to_string());
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    let done = formula_with_input(&["lint", "-"], "{\"id\": \"p\"}");
+    assert_eq!(
+        (done.code, done.err.as_str()),
+        (1, "switchyard: -: the JSON has no member autoScaleFormula\n")
+    );
+}
+
+#[test]
+fn lint_is_content_with_notes() {
+    let sound = "$TargetDedicatedNodes = min(4, max(0, $PendingTasks.GetSample(TimeInterval_Hour, 50)));\n\
+        $NodeDeallocationOption = taskcompletion;";
+    let done = formula_with_input(&["lint", "--slots", "1", "-"], sound);
+    assert_eq!(done.code, 0, "{}", done.out);
+    assert!(done.out.starts_with("Line 1, Col 1: note never_buys_spot\n"), "{}", done.out);
+    assert!(done.out.ends_with("\n1 note\n"), "{}", done.out);
+    let nothing = sound.replace("Dedicated", "LowPriority");
+    assert_eq!(formula_with_input(&["lint", "--slots", "1", "-"], &nothing).out, "nothing was found\n");
+    assert_eq!(formula_with_input(&["lint", "-"], "x = %").code, 1);
+}

@@ -4,6 +4,7 @@
 mod formula;
 mod script;
 mod submit;
+mod tenant;
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

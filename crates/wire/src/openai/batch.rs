@@ -11,10 +11,13 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct BatchCreate {
     /// Id of a file that was uploaded with the purpose `batch`.
+    #[schema(pattern = "^file-[a-z2-7]{26}$")]
     pub input_file_id: String,
     /// As `/v1/embeddings`: the `url` of its lines.
+    #[schema(pattern = "^/v1/(embeddings|chat/completions|completions)$")]
     pub endpoint: String,
     /// `24h`; a header or `metadata.deadline` may ask for less.
+    #[schema(pattern = "^24h$")]
     pub completion_window: String,
     /// At most 16 pairs, names of at most 64 characters, values of at most 512.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,8 +33,10 @@ pub struct BatchCreate {
 #[serde(deny_unknown_fields)]
 pub struct ExpiresAfter {
     /// `created_at`
+    #[schema(pattern = "^created_at$")]
     pub anchor: String,
-    /// Seconds after that.
+    /// Seconds after that: from an hour to thirty days.
+    #[schema(minimum = 3600, maximum = 2592000)]
     pub seconds: u64,
 }
 
@@ -39,6 +44,7 @@ pub struct ExpiresAfter {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct Batch {
     /// `batch_…`
+    #[schema(pattern = "^batch_[a-z2-7]{26}$")]
     pub id: String,
     /// Always `batch`.
     pub object: Cow<'static, str>,

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct FileObject {
     /// `file-…`
+    #[schema(pattern = "^file-(out-|err-)?[a-z2-7]{26}$")]
     pub id: String,
     /// Always `file`.
     pub object: Cow<'static, str>,
@@ -57,6 +58,7 @@ pub struct FileList {
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct FileDeleted {
     /// `file-…`
+    #[schema(pattern = "^file-[a-z2-7]{26}$")]
     pub id: String,
     /// Always `file`.
     pub object: Cow<'static, str>,
@@ -66,16 +68,20 @@ pub struct FileDeleted {
 
 /// Body of `POST /v1/files`, as `multipart/form-data`.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct FileUpload {
     /// `batch`
+    #[schema(pattern = "^batch$")]
     pub purpose: String,
     /// Lines of JSON, one request each: at most 50,000 lines and 200 MB.
-    #[schema(value_type = String, format = Binary)]
+    #[schema(value_type = String, format = Binary, min_length = 1, max_length = 200_000_000)]
     pub file: Vec<u8>,
     /// `created_at`
-    #[serde(rename = "expires_after[anchor]")]
+    #[serde(rename = "expires_after[anchor]", default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^created_at$", nullable = false)]
     pub expires_after_anchor: Option<String>,
     /// From an hour to thirty days.
-    #[serde(rename = "expires_after[seconds]")]
+    #[serde(rename = "expires_after[seconds]", default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 3600, maximum = 2592000, nullable = false)]
     pub expires_after_seconds: Option<u64>,
 }

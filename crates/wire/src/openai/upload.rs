@@ -9,14 +9,19 @@ use super::{ExpiresAfter, FileObject};
 
 /// Body of `POST /v1/uploads`.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct UploadCreate {
-    /// The file's name, from 1 to 255 bytes.
+    /// The file's name, from 1 to 255 characters, none of them a control character.
+    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]{1,255}$")]
     pub filename: String,
     /// `batch`
+    #[schema(pattern = "^batch$")]
     pub purpose: String,
     /// Length of the whole: at most 200 MB.
+    #[schema(minimum = 1, maximum = 200_000_000)]
     pub bytes: u64,
     /// As `application/jsonl`.
+    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]{1,255}$")]
     pub mime_type: String,
     /// When the file goes by itself, from an hour to thirty days after it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,6 +32,7 @@ pub struct UploadCreate {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct Upload {
     /// `upload_…`
+    #[schema(pattern = "^upload_[a-z2-7]{26}$")]
     pub id: String,
     /// Always `upload`.
     pub object: Cow<'static, str>,
@@ -62,9 +68,10 @@ pub enum UploadStatus {
 
 /// Body of `POST /v1/uploads/{id}/parts`, as `multipart/form-data`.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct UploadPartCreate {
     /// A piece of the file, at most 64 MiB.
-    #[schema(value_type = String, format = Binary)]
+    #[schema(value_type = String, format = Binary, min_length = 1, max_length = 67_108_864)]
     pub data: Vec<u8>,
 }
 
@@ -72,21 +79,26 @@ pub struct UploadPartCreate {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct UploadPart {
     /// `part_…`
+    #[schema(pattern = "^part_[a-z2-7]{26}$")]
     pub id: String,
     /// Always `upload.part`.
     pub object: Cow<'static, str>,
     /// Unix seconds.
     pub created_at: u64,
     /// `upload_…`
+    #[schema(pattern = "^upload_[a-z2-7]{26}$")]
     pub upload_id: String,
 }
 
 /// Body of `POST /v1/uploads/{id}/complete`.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct UploadComplete {
-    /// Ids of parts, in the order of the content.
+    /// Ids of parts, in the order of the content, each once.
+    #[schema(min_items = 1, max_items = 1000)]
     pub part_ids: Vec<String>,
     /// MD5 of the content as hexadecimal digits, to be checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[0-9a-fA-F]{32}$")]
     pub md5: Option<String>,
 }

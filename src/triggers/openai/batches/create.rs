@@ -40,19 +40,19 @@ pub async fn answer(app: &App, mut request: Request) -> Result<Response, Failure
     let catalogue = app.catalogue().await?;
     let caller = auth::tenant(&catalogue, &request.headers, Permission::Submit)?;
     let tenant = &caller.tenant().id;
-    let key = controls::key(&request.headers)?;
-    let body = request.body(BODY_BYTES_MAX).await?;
-    let body_hash = key::hex_sha256(&[OPERATION.as_bytes(), b"\n", &body].concat());
-    let id = key.map(|key| JobId::of_key(tenant, OPERATION, &key));
-    // Before the wish is judged: what made a batch then makes the same one now, whatever has passed since.
-    if let Some(job) = made_before(app, &request, tenant, id.as_ref(), &body_hash).await? {
-        return answer_of(app, &job).await;
-    }
-    let mut controls = controls::read(&request.headers, now)?;
+    let mut controls = controls::read_unjudged(&request.headers, now)?;
     if controls.lane == LaneWish::Realtime {
         let message = "a batch runs in the deferred lane; drop the header";
         return Err(Failure::invalid("Switchyard-Lane", "contradictory_headers", message));
     }
+    let body = request.body(BODY_BYTES_MAX).await?;
+    let body_hash = key::hex_sha256(&[OPERATION.as_bytes(), b"\n", &body].concat());
+    let id = controls.key.as_ref().map(|key| JobId::of_key(tenant, OPERATION, key));
+    // Before the wish is judged: what made a batch then makes the same one now, whatever has passed since.
+    if let Some(job) = made_before(app, &request, tenant, id.as_ref(), &body_hash).await? {
+        return answer_of(app, &job).await;
+    }
+    controls.judge(now)?;
     let wish = wish::read(&body, now)?;
     controls.deadline = controls.deadline.or(wish.deadline);
     controls.class = Some(caller.class(controls.class.or(wish.class))?);

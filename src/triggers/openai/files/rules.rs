@@ -13,7 +13,7 @@ pub const PURPOSE: &str = "batch";
 /// How soon a file may go, in seconds, and how late (the vendor's own limits).
 pub const EXPIRES_AFTER_S: RangeInclusive<u64> = 3_600..=2_592_000;
 /// Longest name of a file.
-const FILENAME_BYTES_MAX: usize = 255;
+const FILENAME_CHARS_MAX: usize = 255;
 
 /// A place among the uploads under way, which bounds what they hold in memory.
 ///
@@ -43,9 +43,11 @@ pub fn purpose(purpose: &str) -> Result<(), Failure> {
 /// # Errors
 /// 400.
 pub fn filename(param: &'static str, name: &str) -> Result<(), Failure> {
-    let fits = (1..=FILENAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
-    let message =
-        format!("the file's name must have from 1 to {FILENAME_BYTES_MAX} bytes, without control characters");
+    let fits =
+        (1..=FILENAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    let message = format!(
+        "the file's name must have from 1 to {FILENAME_CHARS_MAX} characters, none of them a control character"
+    );
     if fits { Ok(()) } else { Err(Failure::invalid(param, "invalid_filename", message)) }
 }
 

@@ -15,7 +15,7 @@ use crate::http::{self, Request, Response};
 /// A body holds a few names.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Longest `mime_type`.
-const MIME_BYTES_MAX: usize = 255;
+const MIME_CHARS_MAX: usize = 255;
 /// An upload ends within an hour: then there is room again.
 const RETRY_AFTER_MS: u64 = 60_000;
 
@@ -60,7 +60,8 @@ fn read(body: &[u8]) -> Result<UploadMeta, Failure> {
     rules::purpose(&meta.purpose)?;
     rules::filename("filename", &meta.filename)?;
     // Batches have lines of JSON, whatever their type is called: clients differ.
-    if mime_type.is_empty() || mime_type.len() > MIME_BYTES_MAX || mime_type.chars().any(char::is_control) {
+    let fits = (1..=MIME_CHARS_MAX).contains(&mime_type.chars().count());
+    if !fits || mime_type.chars().any(char::is_control) {
         return Err(invalid("mime_type", "must be a media type, as `application/jsonl`"));
     }
     Ok(meta)

@@ -189,6 +189,8 @@ pub(super) struct Account {
     tasks: usize,
     revision: u64,
     next_run: u64,
+    /// Tasks whose process was killed because their node left.
+    killed_by_shrinking: u64,
     next_node: u64,
     next_job: u64,
 }
@@ -209,6 +211,7 @@ impl Account {
             tasks: 0,
             revision: 0,
             next_run: 0,
+            killed_by_shrinking: 0,
             next_node: 0,
             next_job: 0,
         }

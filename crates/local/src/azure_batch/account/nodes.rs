@@ -48,8 +48,14 @@ impl Account {
             self.node_enters(pool, node, NodeState::LeavingPool, now_ms);
             return;
         }
+        self.killed_by_shrinking += self.pools[pool].nodes[node].runs.len() as u64;
         self.empty_node(pool, node, deallocation, now_ms);
         self.remove_node(pool, node);
+    }
+
+    /// Tasks whose process was killed because their node left.
+    pub(in crate::azure_batch) fn killed_by_shrinking(&self) -> u64 {
+        self.killed_by_shrinking
     }
 
     /// The machines that a resize asked for, as many as there are.

@@ -1,0 +1,87 @@
+//! What attributes of types cannot say: either-or, names of members, members that need each other.
+
+use serde_json::{Value, json};
+
+/// Adds it to a description.
+pub fn add(description: &mut Value) {
+    let schemas = &mut description["components"]["schemas"];
+    schemas["EmbeddingsInput"] = inputs("What to embed: at most 2,048 inputs, none of them empty.", 1);
+    schemas["Prompt"] = inputs("What to complete.", 0);
+    merge(&mut schemas["BatchCreate"]["properties"]["metadata"], metadata());
+    let both = json!({ "expires_after[anchor]": ["expires_after[seconds]"], "expires_after[seconds]": ["expires_after[anchor]"] });
+    schemas["FileUpload"]["dependentRequired"] = both;
+    let part = json!({ "type": "string", "pattern": "^part_[a-z2-7]{26}$" });
+    merge(
+        &mut schemas["UploadComplete"]["properties"]["part_ids"],
+        json!({ "uniqueItems": true, "items": part }),
+    );
+    schemas["Question"] = question();
+}
+
+/// Replaces members of an object.
+fn merge(schema: &mut Value, more: Value) {
+    let (Value::Object(schema), Value::Object(more)) = (schema, more) else {
+        panic!("schemas of properties are objects");
+    };
+    schema.extend(more);
+}
+
+/// A text, several, one as token ids, several as token ids.
+fn inputs(description: &str, text_chars_min: u64) -> Value {
+    let text = json!({ "type": "string", "minLength": text_chars_min });
+    let id = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+    let ids = json!({ "type": "array", "items": id, "minItems": 1 });
+    let several = |of: &Value| json!({ "type": "array", "items": of, "minItems": 1, "maxItems": 2_048 });
+    json!({ "description": description, "anyOf": [text, several(&text), ids, several(&ids)] })
+}
+
+fn metadata() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "maxProperties": 16,
+        "propertyNames": { "maxLength": 64 },
+        "properties": {
+            "deadline": { "$ref": "#/components/schemas/Deadline" },
+            "class": { "$ref": "#/components/schemas/Class" },
+        },
+        "additionalProperties": { "type": "string", "maxLength": 512 },
+    })
+}
+
+/// A request's own body, or the request in full.
+fn question() -> Value {
+    let bodies = [
+        (&["embeddings", "/v1/embeddings"], "EmbeddingsRequest"),
+        (&["chat/completions", "/v1/chat/completions"], "ChatCompletionsRequest"),
+        (&["completions", "/v1/completions"], "CompletionsRequest"),
+    ];
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let own = bodies.iter().map(|(_, body)| reference(body));
+    let described = bodies.iter().map(|(names, body)| {
+        let required = if *body == "EmbeddingsRequest" { json!(["body"]) } else { json!(["body", "operation"]) };
+        json!({
+            "type": "object",
+            "required": required,
+            "additionalProperties": false,
+            "properties": {
+                "operation": { "type": "string", "enum": names },
+                "body": reference(body),
+                "headers": {
+                    "type": "object",
+                    "propertyNames": { "enum": ["Switchyard-Deadline", "Switchyard-Lane", "Switchyard-Max-Cost", "Switchyard-Class", "Prefer"] },
+                    "properties": {
+                        "Switchyard-Deadline": reference("Deadline"),
+                        "Switchyard-Lane": reference("LaneName"),
+                        "Switchyard-Max-Cost": { "type": "string", "pattern": "^[0-9]{1,5}(\\.[0-9]{1,6})?$" },
+                        "Switchyard-Class": reference("Class"),
+                    },
+                    "additionalProperties": { "type": "string" },
+                },
+            },
+        })
+    });
+    json!({
+        "description": "the request itself, sent with its own headers; or `operation`, `body` and `headers`",
+        "anyOf": own.chain(described).collect::<Vec<_>>(),
+    })
+}
