@@ -100,7 +100,6 @@ impl Identity {
                     token_file_path: Some(token_file.clone()),
                     credential_options: ClientAssertionCredentialOptions {
                         client_options: client_options(http),
-                        ..Default::default()
                     },
                 };
                 let inner: Arc<dyn TokenCredential> =

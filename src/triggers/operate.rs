@@ -21,19 +21,14 @@ pub async fn answer(app: &App, mut request: Request, what: &[&str]) -> Result<Re
     let catalogue = app.catalogue().await?;
     auth::admin(&catalogue, &request.headers)?;
     match (what, &request.method) {
-        (["knobs"], &Method::GET) => Ok(http::json(200, &list(app))),
         (["knobs"], &Method::PATCH) => change(app, &mut request).await,
-        (["knobs"], _) => Err(Failure::method("GET, PATCH")),
-        (["knobs", "refresh"], &Method::POST) => Ok(refresh(app).await),
-        (["knobs", "rollback"], &Method::POST) => {
+        (["knobs"], _) => Ok(http::json(200, &list(app))),
+        (["knobs", "refresh"], _) => Ok(refresh(app).await),
+        (["knobs", "rollback"], _) => {
             let rolled_back = app.knobs.roll_back(&app.store, app.clock.now_ms()).await;
             rolled_back.map_err(refused).map(|()| http::json(200, &list(app)))
         }
-        (["knobs", "refresh" | "rollback"], _) => Err(Failure::method("POST")),
-        _ => {
-            let message = "this version can only `GET` and `PATCH /api/operate/knobs`, and `POST` its `refresh` and `rollback`";
-            Err(Failure::new(Kind::NotFound, "unsupported_operation", message))
-        }
+        _ => Err(Failure::not_found("nothing is here; see /api/openapi.json")),
     }
 }
 

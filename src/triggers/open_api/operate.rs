@@ -13,7 +13,7 @@ use crate::triggers::health::Health;
 #[openapi(paths(
     status,
     wanted_replicas,
-    knobs,
+    list_knobs,
     change_knobs,
     refresh_knobs,
     roll_back_knobs,
@@ -35,36 +35,6 @@ pub struct Replicas {
     reason: ReasonView,
 }
 
-/// Every knob.
-#[derive(ToSchema)]
-pub struct Knobs {
-    /// `vault` or `file`.
-    from: String,
-    /// How long ago they were read.
-    age_s: Option<u64>,
-    /// Whether this is the last good set, kept while the source fails.
-    is_kept: bool,
-    /// Why the newest set is not in force; none where it is.
-    refused: Option<String>,
-    /// One each.
-    knobs: Vec<Knob>,
-}
-
-/// One knob.
-#[derive(ToSchema)]
-pub struct Knob {
-    /// Its name, also in the vault.
-    name: String,
-    /// What is in force.
-    value: Value,
-    /// What holds where it is not given.
-    default: Value,
-    /// Whether it is given.
-    is_given: bool,
-    /// What it may be.
-    may_be: String,
-}
-
 /// What is in force after reading knobs and catalogue anew.
 #[derive(ToSchema)]
 pub struct Refreshed {
@@ -75,6 +45,38 @@ pub struct Refreshed {
     /// Knobs in force.
     #[schema(value_type = Object)]
     knobs: Value,
+}
+
+/// Every knob.
+#[derive(ToSchema)]
+pub struct Knobs {
+    /// `file` or `vault`.
+    from: String,
+    /// Seconds since the set in force was read; none where no good set was read so far.
+    age_s: Option<u64>,
+    /// Whether another process read it, earlier: this one could not yet.
+    is_kept: bool,
+    /// Why the newest set is not in force; none where it is.
+    refused: Option<String>,
+    /// One after the other.
+    knobs: Vec<Knob>,
+}
+
+/// A knob.
+#[derive(ToSchema)]
+pub struct Knob {
+    /// Its name.
+    name: String,
+    /// What is in force.
+    #[schema(value_type = Value)]
+    value: Value,
+    /// What it is when it is not given.
+    #[schema(value_type = Value)]
+    default: Value,
+    /// Whether it is given.
+    is_given: bool,
+    /// What it may be, for people.
+    may_be: String,
 }
 
 /// What became of an alert.
@@ -94,25 +96,25 @@ fn status() {}
     responses((status = 200, body = Replicas, description = "how many are wanted"), (status = 404, description = "no such backend")))]
 fn wanted_replicas() {}
 
-#[utoipa::path(get, path = "/api/operate/knobs",
-    responses((status = 200, body = Knobs, description = "every knob, what it is and may be")))]
-fn knobs() {}
-
-#[utoipa::path(patch, path = "/api/operate/knobs",
-    request_body(content = Object, description = "knobs by name; null returns one to its default"),
-    responses((status = 200, body = Knobs, description = "they are set"),
-        (status = 409, description = "they could not be written; what was stays in force")))]
-fn change_knobs() {}
-
-#[utoipa::path(post, path = "/api/operate/knobs/rollback",
-    responses((status = 200, body = Knobs, description = "the set before is in force again"),
-        (status = 409, description = "there is none, or it could not be written")))]
-fn roll_back_knobs() {}
-
 #[utoipa::path(post, path = "/api/operate/knobs/refresh",
     responses((status = 200, body = Refreshed, description = "knobs and catalogue were read anew"),
         (status = 409, body = Refreshed, description = "the newest knobs are refused; the older ones stay in force")))]
 fn refresh_knobs() {}
+
+#[utoipa::path(get, path = "/api/operate/knobs",
+    responses((status = 200, body = Knobs, description = "every knob, as it is in force")))]
+fn list_knobs() {}
+
+#[utoipa::path(patch, path = "/api/operate/knobs",
+    request_body(content = Object, description = "knobs by name; null returns one to its default"),
+    responses((status = 200, body = Knobs, description = "they are written, and in force"),
+        (status = 409, description = "file or vault could not be written")))]
+fn change_knobs() {}
+
+#[utoipa::path(post, path = "/api/operate/knobs/rollback",
+    responses((status = 200, body = Knobs, description = "the set before the last change is in force again"),
+        (status = 409, description = "there is none, or file or vault could not be written")))]
+fn roll_back_knobs() {}
 
 #[utoipa::path(get, path = "/api/health", security(()),
     responses((status = 200, body = Health, description = "whether this process can do its work")))]
