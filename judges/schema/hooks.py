@@ -55,7 +55,6 @@ THERE = things() if os.environ.get("JUDGED_THINGS") else {}
 @schemathesis.hook
 def before_call(context, case, kwargs):
     if not (case.meta and case.meta.generation.mode.is_positive):
-        really_wrong(case)
         return
     # Cases share what they are made of.
     case.body = in_time(copy.deepcopy(case.body))
@@ -84,15 +83,8 @@ def in_its_place(body):
         body.pop("dimensions", None)
         if any(not isinstance(one, str) for one in body.get("input", "")):
             body["input"] = [101, 102]
-    if body.get("input_file_id") == THERE["/api/v1/files"]:
+    if "input_file_id" in body:
         body["endpoint"] = "/v1/embeddings"
-
-
-def really_wrong(case):
-    """Schemathesis 4.32 calls a form wrong that has both members that need each other, and is right."""
-    both = {"purpose", "file", "expires_after[anchor]", "expires_after[seconds]"}
-    if case.path == "/api/v1/files" and isinstance(case.body, dict) and case.body.keys() == both:
-        case.body = {**case.body, "purpose": "none"}
 
 
 def in_time(value):

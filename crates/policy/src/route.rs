@@ -349,7 +349,9 @@ fn after_failures_or_bars(wish: &Wish, snapshot: &Snapshot, choices: &[Choice]) 
             (RefusalKind::Infeasible, "raise gpu-memory-limit where the GPU has the memory")
         }
         Code::ResidencyUnmet => (RefusalKind::Infeasible, "add a place in that region to the catalogue"),
-        Code::DeferredUnavailable if barred.is_none() => (RefusalKind::Infeasible, "leave Switchyard-Lane out"),
+        Code::DeferredUnavailable if barred.is_none() => {
+            (RefusalKind::Infeasible, "leave Switchyard-Lane out")
+        }
         Code::DeferredUnavailable => (RefusalKind::Unavailable, "leave Switchyard-Lane out"),
         _ => return after_failures(snapshot, choices),
     };

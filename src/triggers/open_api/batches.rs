@@ -26,7 +26,13 @@ pub struct Controls {
     #[param(rename = "Switchyard-Class", inline, nullable = false)]
     class: Option<Class>,
     /// The same key and body name the same batch.
-    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$", nullable = false)]
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$",
+        nullable = false
+    )]
     key: Option<String>,
 }
 

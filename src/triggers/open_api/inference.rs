@@ -11,7 +11,15 @@ use wire::openai::{EmbeddingsRequest, EmbeddingsResponse, Model, ModelList};
 #[derive(OpenApi)]
 #[openapi(
     paths(embeddings, chat_completions, completions, models, model, explain),
-    components(schemas(ChatCompletionsRequest, CompletionsRequest, Prompt, Question, Deadline, Class, LaneName))
+    components(schemas(
+        ChatCompletionsRequest,
+        CompletionsRequest,
+        Prompt,
+        Question,
+        Deadline,
+        Class,
+        LaneName
+    ))
 )]
 pub struct Paths;
 
@@ -59,7 +67,13 @@ pub struct Controls {
     #[param(rename = "Prefer", nullable = false)]
     prefer: Option<String>,
     /// The same key and body name the same deferred job.
-    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$", nullable = false)]
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$",
+        nullable = false
+    )]
     key: Option<String>,
 }
 

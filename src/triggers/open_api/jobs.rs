@@ -7,7 +7,16 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use wire::jobs::{JobList, JobView, WebhookList};
 
 #[derive(OpenApi)]
-#[openapi(paths(list_jobs, show_job, job_result, job_logs, job_webhooks, cancel_job, promote_job, delete_job))]
+#[openapi(paths(
+    list_jobs,
+    show_job,
+    job_result,
+    job_logs,
+    job_webhooks,
+    cancel_job,
+    promote_job,
+    delete_job
+))]
 pub struct Paths;
 
 /// Which part of a list.

@@ -43,9 +43,11 @@ pub fn purpose(purpose: &str) -> Result<(), Failure> {
 /// # Errors
 /// 400.
 pub fn filename(param: &'static str, name: &str) -> Result<(), Failure> {
-    let fits = (1..=FILENAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    let message =
-        format!("the file's name must have from 1 to {FILENAME_CHARS_MAX} characters, none of them a control character");
+    let fits =
+        (1..=FILENAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    let message = format!(
+        "the file's name must have from 1 to {FILENAME_CHARS_MAX} characters, none of them a control character"
+    );
     if fits { Ok(()) } else { Err(Failure::invalid(param, "invalid_filename", message)) }
 }
 
