@@ -27,6 +27,7 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("DELETE", "/api/v1/files/{id}", Some("submit")),
     ("POST", "/api/v1/uploads", Some("submit")),
     ("POST", "/api/v1/uploads/{id}/parts", Some("submit")),
+    ("GET", "/api/v1/uploads/{id}", Some("read")),
     ("POST", "/api/v1/uploads/{id}/complete", Some("submit")),
     ("POST", "/api/v1/uploads/{id}/cancel", Some("submit")),
     ("POST", "/api/v1/batches", Some("submit")),
