@@ -14,7 +14,6 @@ pub mod open_api;
 pub mod openai;
 pub mod operate;
 pub mod rebalance;
-pub mod routes;
 pub mod status;
 pub mod sweep;
 
@@ -71,7 +70,7 @@ async fn api(app: &App, request: Request) -> Result<Response, Failure> {
             "the path has a `%2F` where no id may hold one",
         ));
     }
-    routes::judge(&segments, &request.method, app.under_host())?;
+    open_api::routes::judge(&segments, &request.method, app.under_host())?;
     match &segments[..] {
         ["api", "v1", rest @ ..] => openai::answer(app, request, rest).await,
         ["api", "jobs", rest @ ..] => jobs::answer(app, &request, rest).await,

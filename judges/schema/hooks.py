@@ -59,6 +59,8 @@ def before_call(context, case, kwargs):
     # Cases share what they are made of.
     case.body = in_time(copy.deepcopy(case.body))
     case.headers = in_time(copy.deepcopy(case.headers))
+    if isinstance(case.body, dict) and THERE:
+        in_its_place(case.body)
     if not THERE or zlib.crc32(repr((case.path_parameters, case.body)).encode()) % 2:
         return
     kept = case.method in ("GET", "HEAD", "POST") and not case.path.endswith("/cancel")
@@ -67,22 +69,27 @@ def before_call(context, case, kwargs):
         case.path_parameters["id"] = THERE[place]
     if isinstance(case.body, dict):
         if "model" in case.body:
-            case.body["model"] = "minilm" if "input" in case.body else "script"
-            known_to_it(case.body)
+            case.body["model"] = "minilm"
         if "input_file_id" in case.body:
             case.body["input_file_id"] = THERE["/api/v1/files"]
+        in_its_place(case.body)
 
 
-def known_to_it(body):
-    """Keeps to what this one model takes: a vector's length and ids of tokens are its own."""
-    body.pop("dimensions", None)
-    if any(not isinstance(one, str) for one in body.get("input", "")):
-        body["input"] = [101, 102]
+def in_its_place(body):
+    """What is there takes only its own: a model its operations, ids of tokens and length of vectors, a file the
+    endpoint of its lines."""
+    if body.get("model") in ("minilm", "script"):
+        body["model"] = "script" if "messages" in body or "prompt" in body else "minilm"
+        body.pop("dimensions", None)
+        if any(not isinstance(one, str) for one in body.get("input", "")):
+            body["input"] = [101, 102]
+    if "input_file_id" in body:
+        body["endpoint"] = "/v1/embeddings"
 
 
 def in_time(value):
-    """The same with every instant in the future and no span of milliseconds, which a pattern cannot say; and with whole numbers written as
-    such: to JSON Schema `1.0` is one, to OpenAI's API and to us it is none."""
+    """The same with every instant in the future and no span of milliseconds, which would be over; and with whole
+    numbers written as such: to JSON Schema `1.0` is one, to OpenAI's API and to us it is none."""
     if isinstance(value, dict) or type(value).__name__ == "CaseInsensitiveDict":
         for name in list(value):
             value[name] = in_time(value[name])

@@ -1,6 +1,6 @@
 //! Function `OpenApi`: the description of what exists here, made from the code's own types. A module a
 //! subject says what its paths take and answer; [`complete`] adds what all have in common; [`constraints`]
-//! what attributes of types cannot say.
+//! what attributes of types cannot say; [`routes`] is the table that is served by.
 
 mod batches;
 mod complete;
@@ -9,6 +9,7 @@ mod files;
 mod inference;
 mod jobs;
 mod operate;
+pub mod routes;
 mod uploads;
 
 use std::sync::LazyLock;
@@ -18,8 +19,8 @@ use serde_json::Value;
 use utoipa::OpenApi;
 use wire::openai::ErrorBody;
 
-use super::routes::ROUTES;
 use crate::http::{self, Response};
+use routes::ROUTES;
 
 #[derive(OpenApi)]
 #[openapi(

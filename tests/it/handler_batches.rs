@@ -228,6 +228,9 @@ async fn a_repeat_finds_its_batch_after_its_deadline() {
     assert_eq!((status, found["id"].as_str()), (200, Some(&*format!("batch_{}", job.job))), "{found}");
     let header = keyed(passed).header("switchyard-deadline", "2020-01-01T00:00:00Z");
     assert_eq!(json_of(header).await.1["id"], found["id"]);
+    // What time does not make wrong was wrong then, too.
+    let header = keyed(json!({})).header("switchyard-class", "urgent");
+    assert_eq!(json_of(header).await.0, 400);
 }
 
 #[tokio::test]

@@ -227,6 +227,9 @@ async fn explain_shows_the_numbers_and_runs_nothing() {
     let same: Value = answer.json().await.unwrap();
     assert_eq!(same["decision"]["verdict"], shown["decision"]["verdict"]);
     assert!(same["request"]["deadline_unix_ms"].is_u64());
+    // A request that names a model is one, whatever else it has.
+    let more = handler.post("/api/explain", READER, r#"{"model":"m","input":"a","body":{},"color":"red"}"#);
+    assert_eq!(more.send().await.unwrap().status(), 200);
     assert!(upstream.seen().is_empty());
 }
 

@@ -130,6 +130,15 @@ async fn the_table_of_permissions_has_every_route() {
     }
 }
 
+#[tokio::test]
+async fn a_page_of_jobs_follows_one_that_was_listed() {
+    let handler = start_with_pool();
+    for after in [NO_JOB, "x", ""] {
+        let (status, body) = json_of(handler.get(&format!("/api/jobs?after={after}"), KEY)).await;
+        assert_eq!((status, &body["error"]["code"]), (400, &json!("invalid_cursor")), "{after}");
+    }
+}
+
 /// A path without the names of its parameters.
 fn plain(path: &str) -> String {
     let segment = |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() };

@@ -127,8 +127,7 @@ pub fn read(operation: Operation, body: &[u8]) -> Result<Shape<'_>, Failure> {
         }
         Operation::Completions => {
             let prompt = top.prompt.ok_or_else(|| missing("prompt"))?;
-            let fits = serde_json::from_str::<Prompt<'_>>(prompt.get()).is_ok_and(|prompt| prompt.fits());
-            if !fits {
+            if !is_prompt(prompt) {
                 return Err(invalid("prompt", WANTED));
             }
             completion(&mut shape, &top, prompt.get().len(), 0)?;
@@ -250,28 +249,26 @@ fn invalid(name: &'static str, what: &str) -> Failure {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The shapes of `prompt`.
+/// The shapes of `prompt` beside a text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Prompt<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
+    #[serde(borrow)]
     Texts(Vec<Cow<'a, str>>),
     Ids(Vec<u32>),
     IdLists(Vec<Vec<u32>>),
 }
 
-impl Prompt<'_> {
-    fn fits(&self) -> bool {
-        let several = 1..=INPUTS_MAX;
-        match self {
-            Prompt::Text(_) => true,
+fn is_prompt(given: &RawValue) -> bool {
+    let several = 1..=INPUTS_MAX;
+    given.get().starts_with('"')
+        || serde_json::from_str(given.get()).is_ok_and(|prompt| match prompt {
             Prompt::Texts(texts) => several.contains(&texts.len()),
             Prompt::Ids(ids) => !ids.is_empty(),
             Prompt::IdLists(lists) => {
                 several.contains(&lists.len()) && lists.iter().all(|ids| !ids.is_empty())
             }
-        }
-    }
+        })
 }
 
 /// What `input` holds.

@@ -74,7 +74,7 @@ pub struct FileUpload {
     #[schema(pattern = "^batch$")]
     pub purpose: String,
     /// Lines of JSON, one request each: at most 50,000 lines and 200 MB.
-    #[schema(value_type = String, format = Binary, min_length = 1, max_length = 200_000_000)]
+    #[schema(value_type = String, format = Binary, min_length = 1)]
     pub file: Vec<u8>,
     /// `created_at`
     #[serde(rename = "expires_after[anchor]", default, skip_serializing_if = "Option::is_none")]

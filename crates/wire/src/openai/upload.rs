@@ -71,7 +71,7 @@ pub enum UploadStatus {
 #[serde(deny_unknown_fields)]
 pub struct UploadPartCreate {
     /// A piece of the file, at most 64 MiB.
-    #[schema(value_type = String, format = Binary, min_length = 1, max_length = 67_108_864)]
+    #[schema(value_type = String, format = Binary, min_length = 1)]
     pub data: Vec<u8>,
 }
 

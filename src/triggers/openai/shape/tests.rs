@@ -67,12 +67,29 @@ fn completions_are_counted_by_their_limits() {
         (r#"{"model":"m"}"#, "messages"),
         (r#"{"model":"m","messages":[]}"#, "messages"),
         (r#"{"model":"m","messages":"hi"}"#, "messages"),
+        (r#"{"model":"m","messages":[{},"hi"]}"#, "messages"),
+        (r#"{"model":"m","messages":[{}],"max_tokens":0}"#, "max_tokens"),
+        (r#"{"model":"m","messages":[{}],"max_completion_tokens":5,"max_tokens":0}"#, "max_tokens"),
         (r#"{"model":"m","messages":[{}],"stream":"yes"}"#, "stream"),
         (r#"{"model":"m","messages":[{}],"n":0}"#, "n"),
         (r#"{"model":"m","messages":[{}],"max_tokens":-1}"#, "max_tokens"),
     ] {
         let failure = read(Operation::ChatCompletions, body.as_bytes()).unwrap_err();
         assert_eq!(failure.param.as_deref(), Some(param), "{body}");
+    }
+}
+
+#[test]
+fn prompts_have_the_shapes_of_inputs() {
+    let prompt = |prompt: &str| {
+        let body = format!(r#"{{"model":"m","prompt":{prompt},"max_tokens":0}}"#);
+        read(Operation::Completions, body.as_bytes()).map(|shape| shape.tokens_out)
+    };
+    for right in [r#""""#, r#""a\u0000""#, r#"["a",""]"#, "[1,2]", "[[1],[2]]"] {
+        assert_eq!(prompt(right).unwrap(), Tokens(0), "{right}");
+    }
+    for wrong in ["7", "{}", "[]", "[[]]", "[-1]", r#"["a",1]"#, "[1.5]", "true"] {
+        assert_eq!(prompt(wrong).unwrap_err().param.as_deref(), Some("prompt"), "{wrong}");
     }
 }
 

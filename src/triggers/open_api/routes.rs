@@ -68,7 +68,7 @@ pub fn judge(segments: &[&str], method: &Method, under_host: bool) -> Result<(),
         Some(route) if route.methods.split(", ").any(|one| one == method.as_str()) => Ok(()),
         Some(route) => Err(Failure::method(route.methods)),
         None if segments.starts_with(&["api", "v1"]) => {
-            Err(super::openai::unsupported(&segments[2..].join("/")))
+            Err(crate::triggers::openai::unsupported(&segments[2..].join("/")))
         }
         None => Err(Failure::not_found("nothing is here; see /api/openapi.json")),
     }
