@@ -191,14 +191,22 @@ impl Stage {
 
     /// Starts it with `--listen`.
     pub fn listen(self) -> Handler {
+        self.try_listen().unwrap_or_else(|_| panic!("the handler says where it listens"))
+    }
+
+    /// The same; gives the stage back where the handler died before it listened.
+    pub fn try_listen(self) -> Result<Handler, Stage> {
         let mut command = self.command();
         let mut child = command.args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut lines = stdout.lines().map_while(Result::ok);
         let url = lines.find_map(|line| Some(line.strip_prefix("listening on ")?.to_owned()));
-        let url = url.expect("the handler says where it listens");
+        let Some(url) = url else {
+            child.wait().unwrap();
+            return Err(self);
+        };
         let log = keep(lines);
-        Handler { child, url, log, stage: self, client: client() }
+        Ok(Handler { child, url, log, stage: self, client: client() })
     }
 
     /// Starts it as the Functions host would, and waits until it answers.
