@@ -9,14 +9,11 @@ const crypto = require("node:crypto");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
-const { OpenAI, toFile } = require("openai");
-const { VERSION } = require("openai/version");
+const { toFile } = require("openai");
+const { client, refused, run } = require("./judge.cjs");
 
 const MODEL = "minilm";
 const TYPE = "application/jsonl";
-
-const ready = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
-const client = (options = {}) => new OpenAI({ apiKey: ready.api_key, baseURL: ready.base_url, ...options });
 
 const line = (n) => {
   const body = { model: MODEL, input: "hello" };
@@ -28,14 +25,6 @@ const begin = (sdk, content, more = {}) =>
   sdk.uploads.create({ bytes: content.length, filename: "in.jsonl", mime_type: TYPE, purpose: "batch", ...more });
 const part = async (sdk, upload, content) =>
   (await sdk.uploads.parts.create(upload.id, { data: await toFile(content, "part") })).id;
-
-async function refused(status, code, call) {
-  await assert.rejects(call, (error) => {
-    assert.ok(error instanceof OpenAI.APIError, String(error));
-    assert.deepEqual([error.status, error.code], [status, code]);
-    return true;
-  });
-}
 
 const checks = {
   async "embeddings come in either encoding"() {
@@ -123,21 +112,4 @@ const checks = {
   },
 };
 
-async function main() {
-  let failed = 0;
-  for (const [name, check] of Object.entries(checks)) {
-    const began = performance.now();
-    try {
-      await check();
-      console.log(`ok      ${name}  (${((performance.now() - began) / 1000).toFixed(1)} s)`);
-    } catch (error) {
-      // Every check runs, whatever the others found.
-      failed += 1;
-      console.log(`FAILED  ${name}: ${error.stack}`);
-    }
-  }
-  console.log(`openai ${VERSION} for node: ${Object.keys(checks).length - failed} passed, ${failed} failed`);
-  process.exitCode = failed > 0 ? 1 : 0;
-}
-
-main();
+run(checks);
