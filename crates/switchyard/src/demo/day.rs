@@ -97,11 +97,15 @@ impl Day<'_> {
         if told.most_dedicated == 0 && rescued == 0 {
             return Err("the storm was met by neither dedicated nodes nor the realtime lane".to_owned());
         }
+        let storm = match (told.most_dedicated, rescued) {
+            (0, _) => "the realtime lane".to_owned(),
+            (nodes, 0) => format!("{nodes} dedicated nodes"),
+            (nodes, _) => format!("{nodes} dedicated nodes and the realtime lane"),
+        };
         let checked = format!(
-            "{} results, each once, in time; {} plans; none killed by shrinking; {} dedicated, {rescued} shards in realtime; empty again",
+            "{} results, each once, in time; {} plans; none killed by shrinking; the storm met by {storm}; empty again",
             first.lines + second.lines,
             told.plans,
-            told.most_dedicated,
         );
         Ok((first.dollars("usd") + second.dollars("usd"), checked))
     }
