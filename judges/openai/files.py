@@ -5,10 +5,11 @@ Usage: files.py READY_FILE [CHECK …] (the file is written by `switchyard up --
 
 import io
 import json
-import sys
 import time
 
 import openai
+
+import realtime
 
 MODEL = "minilm"
 
@@ -133,21 +134,5 @@ CHECKS = [
 ]
 
 
-def main():
-    ready = json.load(open(sys.argv[1]))
-    checks = [globals()[name] for name in sys.argv[2:]] or CHECKS
-    failed = 0
-    for check in checks:
-        name, began = check.__name__.replace("_", " "), time.monotonic()
-        try:
-            said = check(ready) or ""
-            print(f"ok      {name}  ({time.monotonic() - began:.1f} s)  {said}", flush=True)
-        except Exception as error:  # every check runs, whatever the others found
-            failed += 1
-            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
-    print(f"openai {openai.__version__}: {len(checks) - failed} passed, {failed} failed")
-    sys.exit(failed > 0)
-
-
 if __name__ == "__main__":
-    main()
+    realtime.judge(globals(), CHECKS, of=lambda name: json.load(open(name)))

@@ -205,9 +205,10 @@ CHECKS = [
 ]
 
 
-def judge(known, checks):
-    """Runs the checks that the command line names, or `checks`, and ends the process."""
-    stack = Stack(sys.argv[1])
+def judge(known, checks, of=Stack):
+    """Runs the checks that the command line names, or `checks`, and ends the process. `of` makes what they
+    take of the ready file's name."""
+    stack = of(sys.argv[1])
     checks = [known[name] for name in sys.argv[2:]] or checks
     failed = 0
     for check in checks:
