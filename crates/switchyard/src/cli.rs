@@ -1,7 +1,8 @@
-//! What can be asked for on the command line; `formula`, `knobs` and `tenant` hold what their commands take.
+//! What can be asked for on the command line; `formula`, `knobs`, `pool` and `tenant` hold what their commands take.
 
 mod formula;
 mod knobs;
+mod pool;
 mod tenant;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
+pub use pool::{Pool, PoolLint};
 pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};
 
 use crate::client::{JobId, Key};
@@ -80,6 +82,9 @@ pub enum Command {
     /// Check, lint, evaluate or explain an Azure Batch autoscale formula, without Azure.
     #[command(subcommand)]
     Formula(Formula),
+    /// Check an Azure Batch pool, without Azure: machines and images that end, and what else is wrong.
+    #[command(subcommand)]
+    Pool(Pool),
 }
 
 impl Command {
@@ -97,6 +102,7 @@ impl Command {
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
             Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
+            Command::Pool(Pool::Lint(PoolLint { json, .. })) => *json,
             Command::Knobs(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }

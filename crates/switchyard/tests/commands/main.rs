@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "starts the program under test")]
 
 mod formula;
+mod pool;
 mod script;
 mod submit;
 mod tenant;
