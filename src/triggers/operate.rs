@@ -3,7 +3,7 @@
 
 mod dead;
 
-use audit::action::{Action, Did};
+use audit::action::Did;
 use policy::Knobs;
 use policy::units::UnixMs;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use crate::auth::{self, Actor};
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response};
 use crate::knobs::{self, ChangeError};
+use crate::triggers::acted;
 
 /// A change names each of the 16 knobs once.
 const CHANGE_BYTES_MAX: usize = 64 * 1024;
@@ -72,16 +73,7 @@ async fn knobs_are(app: &App, request: &Request, actor: &Actor, did: (Did, Value
 
 /// Writes down what was done with knobs: those that were given before, and those that are now.
 async fn record(app: &App, request: &Request, actor: &Actor, (did, before): (Did, Value)) {
-    let action = Action {
-        at: app.now().0,
-        actor: actor.named(),
-        request_id: request.id.to_str().ok(),
-        did,
-        target: "knobs",
-        before,
-        after: given(app),
-    };
-    app.records.act(action).await;
+    acted(app, (request, actor), did, "knobs", (before, given(app))).await;
 }
 
 /// The knobs that are given; the others have their defaults.

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use audit::action::{Action, Did};
+use audit::action::Did;
 use facts::JobId;
-use facts::dead::Reason;
+use facts::dead::{Letter, Reason};
 use facts::key;
 use futures_util::{StreamExt as _, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::dead::{
     DeadLetter, DeadLetterDetail, DeadLetterList, LETTERS_MAX, LastReplay, LetterReport, LetterState,
     Outcome, ReplayReport, ReplayWish,
@@ -22,6 +22,7 @@ use crate::auth::Actor;
 use crate::catalogue::Catalogue;
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response};
+use crate::triggers::acted;
 use crate::triggers::jobs::{trouble, view};
 
 /// Letters of a page where the request does not say.
@@ -159,16 +160,8 @@ impl Desk<'_> {
     async fn record_replays(&self, request: &Request, wish: &ReplayWish, report: &ReplayReport) {
         let letters: serde_json::Map<_, _> =
             report.letters.iter().map(|letter| (letter.id.clone(), json!(letter.outcome))).collect();
-        let action = Action {
-            at: self.app.now().0,
-            actor: self.actor.named(),
-            request_id: request.id.to_str().ok(),
-            did: Did::LettersReplayed,
-            target: "",
-            before: json!({ "asked": wish }),
-            after: json!({ "letters": letters }),
-        };
-        self.app.records.act(action).await;
+        let changed = (json!({ "asked": wish }), json!({ "letters": letters }));
+        acted(self.app, (request, self.actor), Did::LettersReplayed, "", changed).await;
     }
 
     async fn delete(&self, request: &Request, id: &str) -> Result<Response, Failure> {
@@ -179,16 +172,9 @@ impl Desk<'_> {
         let deleted = self.app.dead_letters.delete(id).await;
         deleted.map_err(|error| trouble(error.into()))?;
         if let Some(known) = known {
-            let action = Action {
-                at: self.app.now().0,
-                actor: self.actor.named(),
-                request_id: request.id.to_str().ok(),
-                did: Did::LetterDeleted,
-                target: id,
-                before: json!({ "reason": known.letter.reason, "tenant": known.letter.tenant, "job": known.letter.job }),
-                after: json!(null),
-            };
-            self.app.records.act(action).await;
+            let Letter { reason, tenant, job, .. } = known.letter;
+            let before = json!({ "reason": reason, "tenant": tenant, "job": job });
+            acted(self.app, (request, self.actor), Did::LetterDeleted, id, (before, Value::Null)).await;
         }
         Ok(http::json(200, &json!({ "id": id, "object": "dead_letter", "deleted": true })))
     }
