@@ -276,17 +276,17 @@ impl Jobs {
         self.fact(&keys.end()).await
     }
 
-    /// Tells whoever listens to the queue of dead letters; the store has it whether they hear or not.
-    pub async fn tell_dead_letter(&self, letter: &str) {
-        let Some(doorbell) = &self.0.doorbell else { return };
-        if let Err(error) = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await {
-            tracing::warn!(%error, "a dead letter is in the store but not in its queue");
-        }
+    /// Tells whoever listens to the queue of dead letters. Whether it lies in the queue.
+    pub async fn tell_dead_letter(&self, letter: &str) -> bool {
+        let Some(doorbell) = &self.0.doorbell else { return false };
+        let told = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await;
+        told.inspect_err(|error| tracing::warn!(%error, "a dead letter is not in its queue")).is_ok()
     }
 
-    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway.
-    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) {
-        let Some(doorbell) = &self.0.doorbell else { return };
+    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway. Whether the queue
+    /// took it.
+    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) -> bool {
+        let Some(doorbell) = &self.0.doorbell else { return false };
         let ticket = Ticket {
             v: wire::ticket::VERSION,
             tenant: tenant.to_owned(),
@@ -294,9 +294,9 @@ impl Jobs {
             shard: rescue.map(|(shard, _)| shard),
             k: rescue.map(|(_, k)| k),
         };
-        if let Err(error) = doorbell.ring(&ticket).await {
-            tracing::warn!(%error, "the doorbell could not be rung; the sweep will look");
-        }
+        let rung = doorbell.ring(&ticket).await;
+        let unheard = "the doorbell could not be rung; the sweep will look";
+        rung.inspect_err(|error| tracing::warn!(%error, "{unheard}")).is_ok()
     }
 }
 

@@ -1,5 +1,6 @@
-//! What can be asked for on the command line; `formula`, `knobs`, `pool` and `tenant` hold what their commands take.
+//! What can be asked for on the command line; a command that has several of its own is a module.
 
+mod dead;
 mod formula;
 mod knobs;
 mod pool;
@@ -9,6 +10,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use dead::{
+    Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since,
+};
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
 pub use pool::{Pool, PoolLint};
@@ -62,6 +66,10 @@ pub enum Command {
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     #[command(subcommand)]
     Knobs(Knobs),
+    /// List dead letters: messages that nobody works on. Show, replay and delete them.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Dead(Dead),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -104,6 +112,7 @@ impl Command {
             Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
             Command::Pool(Pool::Lint(PoolLint { json, .. })) => *json,
             Command::Knobs(command) => command.is_json(),
+            Command::Dead(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }
