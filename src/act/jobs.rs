@@ -26,15 +26,16 @@ pub mod survey;
 pub mod trace;
 pub mod turns;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use clock::Clock;
 use facts::job::{ChunkSizes, Counts, End, Stop};
 use facts::key::JobKeys;
 use facts::{Job, JobId, Store, StoreError};
 use policy::fair::Shares;
+use policy::rescue::Condition;
 use policy::units::UnixMs;
 use wire::ticket::Ticket;
 
@@ -67,6 +68,8 @@ struct Hands {
     /// (Unix ms). As many as it has invocations under way.
     rescuing: Mutex<HashMap<String, Arc<AtomicU64>>>,
     last_retired_ms: AtomicU64,
+    /// The realtime lane as it was seen last, by the models' ids: as many as the catalogue has.
+    conditions: RwLock<BTreeMap<String, Condition>>,
 }
 
 /// Facts that were read: they never change.
@@ -133,6 +136,7 @@ impl Jobs {
             kept: Kept::default(),
             rescuing: Mutex::default(),
             last_retired_ms: AtomicU64::new(0),
+            conditions: RwLock::default(),
         }))
     }
 
@@ -149,6 +153,18 @@ impl Jobs {
     /// Azure Batch, where an account is set.
     pub fn batch(&self) -> Option<&batch::Client> {
         self.0.batch.as_ref()
+    }
+
+    /// Keeps in what condition the realtime lane is for each model: what is rescued there, and when, is
+    /// reckoned with it.
+    pub fn keep_conditions(&self, conditions: BTreeMap<String, Condition>) {
+        *self.0.conditions.write().expect("no holder of this lock panics") = conditions;
+    }
+
+    /// In what condition the realtime lane is for a model; as the catalogue says before it was seen.
+    fn condition(&self, model: &str) -> Condition {
+        let conditions = self.0.conditions.read().expect("no holder of this lock panics");
+        conditions.get(model).copied().unwrap_or_default()
     }
 
     /// Where a node finds the store.

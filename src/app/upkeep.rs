@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::App;
 use crate::catalogue::{self, Backend, Catalogue, Context, State};
 use crate::knobs::Origin;
+use crate::metrics;
 use crate::observe;
 use facts::key;
 use facts::view::{BackendState, ProcessState, Quantiles};
@@ -61,6 +62,7 @@ pub async fn run(app: Arc<App>) {
             sleep(app.clock.real(STATE_EVERY)).await;
             write_state(&app).await;
             app.views.refresh(&app.store).await;
+            keep_conditions(&app);
         }
     };
     let catalogue = async {
@@ -91,6 +93,13 @@ pub async fn run(app: Arc<App>) {
 /// Reads knobs, catalogue and view.
 pub async fn refresh(app: &App) {
     tokio::join!(refresh_knobs(app), refresh_catalogue(app), app.views.refresh(&app.store));
+    keep_conditions(app);
+}
+
+/// Tells the deferred lane how fast the realtime lane works now.
+fn keep_conditions(app: &App) {
+    let Some(catalogue) = app.catalogue.now() else { return };
+    app.jobs.keep_conditions(observe::conditions(&catalogue, &app.metrics, &app.views, app.now()));
 }
 
 /// Waits for knobs that somebody read: those that the store keeps while the vault is asked; else the
@@ -199,6 +208,7 @@ async fn write_state(app: &App) {
             last_failed_unix_ms: seen.last_failed.map(|at| at.0),
             breaker_closed: seen.breaker == policy::breaker::State::Closed,
             replicas: observe::replicas(backend, &app.metrics, now),
+            pace: metrics::pace::shared(seen.pace),
         }
     };
     let backends = catalogue.backends.iter().map(|backend| (backend.name.clone(), state(backend)));

@@ -319,7 +319,11 @@ fn documented_rules(section: &str) -> Vec<String> {
 #[test]
 fn every_rule_of_a_linter_is_documented_once() {
     let formulas = autoscale::lint::Rule::ALL.map(|rule| format!("{rule} {}", rule.severity()));
-    assert_eq!(documented_rules("Formulas"), formulas, "the page must list autoscale::lint::Rule::ALL in order");
+    assert_eq!(
+        documented_rules("Formulas"),
+        formulas,
+        "the page must list autoscale::lint::Rule::ALL in order"
+    );
     let pools: Vec<String> =
         machines::Rule::ALL.iter().map(|rule| format!("{rule} {}", rule.severity())).collect();
     assert_eq!(documented_rules("Checking a pool"), pools, "the page must list machines::Rule::ALL in order");
