@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 
 use facts::{Store, key};
 
+use crate::metrics::names;
+use crate::telemetry;
+
 /// Lines that wait at most, about 1 MB of them; a line beyond it is dropped and counted.
 const WAITING_MAX: usize = 1_024;
 /// When what was collected is written.
@@ -32,6 +35,7 @@ pub struct Writer {
     clock: Clock,
     process: String,
     written: u64,
+    dropped: Arc<AtomicU64>,
 }
 
 /// Both ends; the writer is to be run by whoever owns the process's tasks.
@@ -39,8 +43,9 @@ pub fn records(store: Store, clock: Clock, instance: &str) -> (Records, Writer) 
     let (sender, lines) = mpsc::channel(WAITING_MAX);
     // A process that starts again under the same instance name must not meet its own old keys.
     let process = format!("{instance}-{:08x}", getrandom::u32().unwrap_or_default());
-    let writer = Writer { lines, store, clock, process, written: 0 };
-    (Records { lines: sender, dropped: Arc::default() }, writer)
+    let dropped = Arc::<AtomicU64>::default();
+    let writer = Writer { lines, store, clock, process, written: 0, dropped: Arc::clone(&dropped) };
+    (Records { lines: sender, dropped }, writer)
 }
 
 impl Records {
@@ -48,10 +53,11 @@ impl Records {
     pub fn add(&self, line: String) {
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Relaxed);
+            telemetry::measure(&names::UNRECORDED, 1.0, &[]);
         }
     }
 
-    /// Lines that were dropped because too many waited.
+    /// Lines that were dropped: too many waited, or the store did not take them.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
@@ -85,7 +91,10 @@ impl Writer {
     async fn write(&mut self, text: String) {
         let key = key::decisions(&hour(self.clock.now_ms()), &self.process, self.written);
         self.written += 1;
+        let lines = text.lines().count() as u64;
         if let Err(error) = self.store.create(&key, text).await {
+            self.dropped.fetch_add(lines, Relaxed);
+            telemetry::measure(&names::UNRECORDED, lines as f64, &[]);
             tracing::warn!(%error, key, "decisions could not be written and are lost");
         }
     }

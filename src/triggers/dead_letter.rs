@@ -6,6 +6,8 @@ use wire::envelope::{Done, Envelope};
 use crate::act;
 use crate::app::App;
 use crate::failure::{Failure, Kind};
+use crate::metrics::names;
+use crate::telemetry;
 
 /// Keeps the message.
 ///
@@ -27,6 +29,7 @@ pub async fn keep(app: &App, envelope: &Envelope, reason: &'static str) -> Resul
     let kept =
         kept.map_err(|error| Failure::new(Kind::Bug, "not_kept", format!("dead letter not kept: {error}")))?;
     if kept.is_new {
+        telemetry::measure(&names::DEAD_LETTERS, 1.0, &[reason]);
         app.jobs.tell_dead_letter(&kept.letter).await;
     }
     let key = kept.key;
