@@ -68,8 +68,7 @@ impl DeadLetters {
             _ => None,
         });
         let Some(newest) = replayed.max() else { return Ok(Kept::Known) };
-        let returned =
-            Returned { v: VERSION, at_unix_ms: letter.at_unix_ms, reason: letter.reason.clone() };
+        let returned = Returned { v: VERSION, at_unix_ms: letter.at_unix_ms, reason: letter.reason.clone() };
         let text = serde_json::to_vec(&returned).expect("a mark is plain data, which always serializes");
         match self.store().create(&key::dead_returned(id, newest), text).await? {
             Put::Created => Ok(Kept::Returned),

@@ -290,12 +290,14 @@ impl Jobs {
         let reads: Vec<_> = tries
             .map(|(n, k, shard)| {
                 let key = keys.try_(n, k);
-                async move { (shard, self.fact::<Try>(&key).await) }
+                async move { (shard, k, self.fact::<Try>(&key).await) }
             })
             .collect();
         let mut reads = stream::iter(reads).buffered(AT_ONCE);
-        while let Some((shard, tried)) = reads.next().await {
+        while let Some((shard, k, tried)) = reads.next().await {
             let Ok(Some(tried)) = tried else { continue };
+            let before_ms = spent.compute_ms;
+            spent.began_ms = Some(spent.began_ms.map_or(tried.at_ms, |began| began.min(tried.at_ms)));
             match tried.place {
                 Place::Realtime { work_ms, .. } => {
                     let whole = MicroUsd(job.estimate.realtime_cost_micro_usd.unwrap_or(0));
@@ -314,6 +316,9 @@ impl Jobs {
                     spent.compute_ms += ms;
                     spent.cost_micro_usd += (ms as f64 / 3_600_000.0 * usd_per_slot_hour * 1e6) as u64;
                 }
+            }
+            if k > 1 {
+                spent.again_ms += spent.compute_ms - before_ms;
             }
         }
         spent

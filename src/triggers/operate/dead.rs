@@ -70,7 +70,8 @@ impl Desk<'_> {
     async fn list(&self, query: &str) -> Result<Response, Failure> {
         let Asked { filter, limit, after } = Asked::of_query(query)?;
         let letters = &self.app.dead_letters;
-        let page = letters.list(&filter, limit, after.as_ref()).await.map_err(|error| trouble(error.into()))?;
+        let page =
+            letters.list(&filter, limit, after.as_ref()).await.map_err(|error| trouble(error.into()))?;
         let each: Vec<_> = page.letters.iter().map(|known| self.shown(known)).collect();
         let list = DeadLetterList {
             object: "list".to_owned(),
@@ -126,7 +127,8 @@ impl Desk<'_> {
         let distinct: HashSet<&String> = ids.iter().collect();
         let are_ids = ids.iter().all(|id| key::is_dead_letter_id(id));
         if !(1..=PAGE_MAX).contains(&ids.len()) || distinct.len() < ids.len() || !are_ids {
-            let message = format!("`ids` must name from 1 to {PAGE_MAX} letters, each once, by 64 hex digits");
+            let message =
+                format!("`ids` must name from 1 to {PAGE_MAX} letters, each once, by 64 hex digits");
             return Err(Failure::invalid("ids", "invalid_value", message));
         }
         let each: Vec<_> = ids.iter().map(|id| self.replay_id(id, run)).collect();
@@ -137,7 +139,8 @@ impl Desk<'_> {
     async fn replay_found(&self, wish: &ReplayWish, run: Run<'_>) -> Result<ReplayReport, Failure> {
         let Asked { filter, limit, after } = Asked::of_wish(wish)?;
         let letters = &self.app.dead_letters;
-        let page = letters.list(&filter, limit, after.as_ref()).await.map_err(|error| trouble(error.into()))?;
+        let page =
+            letters.list(&filter, limit, after.as_ref()).await.map_err(|error| trouble(error.into()))?;
         let each: Vec<_> = page.letters.iter().map(|known| self.replay_one(known, run)).collect();
         let letters = stream::iter(each).buffered(AT_ONCE).collect().await;
         let next = page.next.map(|place| place.to_string());
