@@ -65,9 +65,9 @@ fn of_this_version(ticket: Ticket) -> Result<Ticket, Unread> {
     if ticket.v == ticket::VERSION { Ok(ticket) } else { Err(Unread::OtherVersion) }
 }
 
-/// What base64 encodes; `base64` of a shell breaks its lines, and the host reads over that too.
+/// What base64 encodes. A shell's `base64` breaks its lines; blanks are for words, which are no base64.
 fn unwrapped(text: &str) -> Option<Vec<u8>> {
-    let joined: String = text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
+    let joined: String = text.chars().filter(|letter| !matches!(letter, '\r' | '\n')).collect();
     BASE64.decode(joined).ok()
 }
 
@@ -112,7 +112,7 @@ mod tests {
             (String::new(), Unread::Empty),
             (" \r\n".to_owned(), Unread::Empty),
             ("\u{feff}".to_owned(), Unread::Empty),
-            ("look at job j1".to_owned(), Unread::NoTicket),
+            ("look at job one".to_owned(), Unread::NoTicket),
             ("{\"job_id\":\"j1\"}".to_owned(), Unread::NoTicket),
             (PLAIN[..20].to_owned(), Unread::NoTicket),
             ("\"j1\"".to_owned(), Unread::NoTicket),

@@ -431,7 +431,8 @@ fn reason(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn is_loopback(endpoint: &Url) -> bool {
+/// Whether an address is on this machine.
+pub(crate) fn is_loopback(endpoint: &Url) -> bool {
     match endpoint.host() {
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
