@@ -8,6 +8,7 @@
 //! - [`results`]: what a job brought, streamed as files
 //! - [`progress`]: how far a job is, for whoever asks
 //! - [`fact`]: reads one fact
+//! - [`ledger`]: what was paid for and who used it
 //! - [`keep`]: writes down what must not be lost
 //! - [`merge`]: what all processes saw, merged
 //! - [`rebalance`]: the size of pools
@@ -18,6 +19,7 @@ pub mod files;
 pub mod forward;
 pub mod jobs;
 pub mod keep;
+pub mod ledger;
 pub mod merge;
 pub mod progress;
 pub mod realtime;

@@ -8,7 +8,7 @@
 //! - [`pack`]: shards become tasks of the pool; `batch_job`: what these are added to
 //! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
-//! - [`finish`]: what is missing is filled, the summary written
+//! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost
 //! - [`retire`]: what is old goes
 //! - [`trace`]: what log lines about a job have in common
 
@@ -22,6 +22,7 @@ pub mod pack;
 pub mod queued;
 pub mod rescue;
 pub mod retire;
+pub mod spent;
 pub mod survey;
 pub mod trace;
 pub mod turns;

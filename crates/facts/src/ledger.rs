@@ -73,6 +73,17 @@ pub enum What {
     Duplicate,
 }
 
+impl What {
+    /// As reports name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Useful => "useful",
+            What::Evicted => "evicted",
+            What::Duplicate => "duplicate",
+        }
+    }
+}
+
 /// A price as it was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Price {
