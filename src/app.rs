@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use crate::act;
 use crate::act::dead::DeadLetters;
 use crate::act::jobs::Jobs;
+use crate::act::ledger::machines::LastMinute;
+use crate::act::ledger::tally::Tally;
 use crate::act::webhooks::Webhooks;
 use crate::azure::identity::{Chain, ForBlobs};
 use crate::azure::queue::Doorbell;
@@ -64,6 +66,10 @@ pub struct App {
     pub uploads: Semaphore,
     /// Decisions on their way to the store.
     pub records: Records,
+    /// Requests on their way to the ledger.
+    pub tally: Tally,
+    /// The minute that the ledger has.
+    pub last_minute: LastMinute,
     /// Calls backends.
     pub client: reqwest::Client,
     /// Spans and metrics.
@@ -199,6 +205,8 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         webhooks,
         uploads: Semaphore::new(UPLOADS_MAX),
         records,
+        tally: Tally::default(),
+        last_minute: LastMinute::default(),
         client,
         telemetry: Arc::new(telemetry),
         instance: settings.instance,
@@ -296,6 +304,7 @@ pub async fn run(settings: Settings) -> Ending {
         }
     };
     tasks.shutdown().await;
+    let _ = tokio::time::timeout(crate::telemetry::FLUSH_MAX, upkeep::write_tally(&app)).await;
     let telemetry = Arc::clone(&app.telemetry);
     // The last sender of decisions goes with the app; then the writer writes the rest and ends.
     drop(app);
