@@ -12,16 +12,17 @@ const LONGER_FILES: &[(&str, &str)] = &[];
 
 /// Which members of the workspace a member may depend on (normal dependencies).
 const MEMBERS: &[(&str, &[&str])] = &[
-    ("handler", &["audit", "autoscale", "clock", "facts", "policy", "wire"]),
+    ("handler", &["audit", "autoscale", "clock", "facts", "machines", "policy", "wire"]),
     ("audit", &["policy"]),
     ("autoscale", &[]),
     ("clock", &[]),
     ("engine", &[]),
     ("facts", &[]),
     ("local", &["autoscale", "clock", "wire"]),
+    ("machines", &[]),
     ("policy", &[]),
     ("server", &["clock", "engine", "wire"]),
-    ("switchyard", &["autoscale", "clock", "local", "wire"]),
+    ("switchyard", &["autoscale", "clock", "local", "machines", "wire"]),
     ("wire", &[]),
     ("worker", &["clock", "engine", "facts", "wire"]),
 ];
@@ -29,6 +30,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
 /// Members whose outside dependencies are part of what they promise.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("autoscale", &[]),
+    ("machines", &[]),
     ("policy", &[]),
     ("clock", &[]),
     ("wire", &["base64", "serde", "serde_json", "utoipa"]),
