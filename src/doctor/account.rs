@@ -115,7 +115,9 @@ impl Place<'_> {
                 looked.findings.extend(said.into_iter().map(|finding| of(wanted.name.clone(), finding)));
             }
         }
-        let sizes = seen.iter().filter_map(|(pool, seen)| Some((pool.name.clone(), seen.as_ref().ok()?.machine.size.clone())));
+        let sizes = seen
+            .iter()
+            .filter_map(|(pool, seen)| Some((pool.name.clone(), seen.as_ref().ok()?.machine.size.clone())));
         looked.sizes = sizes.collect();
         looked
     }
@@ -150,9 +152,13 @@ impl Place<'_> {
         match error {
             PoolError::NotFound => Check::Pool.broken(
                 format!("{} has no pool `{pool}`", self.service()),
-                format!("az batch pool create --json-file POOL.json, or correct {} or the catalogue", name::BATCH_POOL_ID),
+                format!(
+                    "az batch pool create --json-file POOL.json, or correct {} or the catalogue",
+                    name::BATCH_POOL_ID
+                ),
             ),
-            PoolError::Call(error) => Check::Pool.broken(error.to_string(), "run doctor again; if it stays, look at the account's health"),
+            PoolError::Call(error) => Check::Pool
+                .broken(error.to_string(), "run doctor again; if it stays, look at the account's health"),
         }
     }
 
@@ -165,19 +171,25 @@ impl Place<'_> {
                 let resource = self.asked.account.as_str();
                 Denied { check, service: &service, resource, role, told: &told }.finding(&self.opened())
             }
-            CallError::Throttled { .. } => {
-                Check::Batch.broken(format!("{service} is throttled"), "look at what else asks this account; run doctor again in a minute")
-            }
+            CallError::Throttled { .. } => Check::Batch.broken(
+                format!("{service} is throttled"),
+                "look at what else asks this account; run doctor again in a minute",
+            ),
             CallError::Unavailable { .. } | CallError::Timeout => Check::Batch.broken(
                 format!("{service} cannot be reached"),
-                format!("check {} and the way to it: name resolution, firewall, private endpoint", name::BATCH_ENDPOINT),
+                format!(
+                    "check {} and the way to it: name resolution, firewall, private endpoint",
+                    name::BATCH_ENDPOINT
+                ),
             ),
-            CallError::Rejected { code, message } => {
-                Check::Batch.broken(format!("{service} answered {code}: {message}"), format!("check {}", name::BATCH_ENDPOINT))
-            }
-            CallError::Unreadable { what } | CallError::NotSent { what } => {
-                Check::Batch.broken(format!("what answers for {service} is not Azure Batch: {what}"), format!("check {}", name::BATCH_ENDPOINT))
-            }
+            CallError::Rejected { code, message } => Check::Batch.broken(
+                format!("{service} answered {code}: {message}"),
+                format!("check {}", name::BATCH_ENDPOINT),
+            ),
+            CallError::Unreadable { what } | CallError::NotSent { what } => Check::Batch.broken(
+                format!("what answers for {service} is not Azure Batch: {what}"),
+                format!("check {}", name::BATCH_ENDPOINT),
+            ),
         }
     }
 

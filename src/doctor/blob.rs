@@ -37,7 +37,9 @@ struct Answer {
 impl Place<'_> {
     /// Writes, lists and deletes `state/doctor-….json`.
     pub async fn probe(&self) -> Finding {
-        if self.tokens.principal(Audience::Storage).is_err() && opened(self.settings, self.tokens).is_identity() {
+        if self.tokens.principal(Audience::Storage).is_err()
+            && opened(self.settings, self.tokens).is_identity()
+        {
             return Check::Blob.needs("identity");
         }
         let key = format!("state/doctor-{:016x}.json", getrandom::u64().unwrap_or_default());
@@ -68,10 +70,13 @@ impl Place<'_> {
     /// Looks for decisions that are older than a lifecycle rule would keep.
     pub async fn retention(&self, retention_days: u32) -> Finding {
         let Blobs::Container { .. } = self.settings.blobs else {
-            return Check::Retention.needs("a container; nothing deletes packs/, audit/ and dead/ of a folder");
+            return Check::Retention
+                .needs("a container; nothing deletes packs/, audit/ and dead/ of a folder");
         };
         let days = i64::from(retention_days) + LATE_DAYS;
-        let now = i64::try_from(self.settings.clock.now_ms()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let now = i64::try_from(self.settings.clock.now_ms())
+            .ok()
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let old = now.and_then(|now| now.checked_sub((days * 24).hours()).ok());
         let Some(day) = old.map(|old| old.strftime("%Y-%m-%d").to_string()) else {
             return Check::Retention.needs("a date that can be reckoned with");
@@ -101,7 +106,11 @@ impl Place<'_> {
         if code.as_deref() == Some("ContainerNotFound") || matches!(error, StoreError::NotFound(_)) {
             return Check::Blob.broken(
                 format!("{service} does not exist"),
-                format!("az storage container create --account-name {} --name {} --auth-mode login", self.account(), self.container()),
+                format!(
+                    "az storage container create --account-name {} --name {} --auth-mode login",
+                    self.account(),
+                    self.container()
+                ),
             );
         }
         match status {
@@ -115,12 +124,16 @@ impl Place<'_> {
                 format!("{service} answered {told}"),
                 "look at the account in the portal: its state, its limits, its region's health",
             ),
-            None if matches!(self.settings.blobs, Blobs::Folder(_)) => {
-                Check::Blob.broken(format!("{service} cannot be written"), "give the handler's user the right to write there")
-            }
+            None if matches!(self.settings.blobs, Blobs::Folder(_)) => Check::Blob.broken(
+                format!("{service} cannot be written"),
+                "give the handler's user the right to write there",
+            ),
             None => Check::Blob.broken(
                 format!("{service} cannot be reached"),
-                format!("check {} and the way to it: name resolution, firewall, private endpoint", name::BLOB_URL),
+                format!(
+                    "check {} and the way to it: name resolution, firewall, private endpoint",
+                    name::BLOB_URL
+                ),
             ),
         }
     }
@@ -128,7 +141,9 @@ impl Place<'_> {
     fn name(&self) -> String {
         match &self.settings.blobs {
             Blobs::Folder(folder) => format!("folder {}", folder.display()),
-            Blobs::Container { .. } => format!("container `{}` of account `{}`", self.container(), self.account()),
+            Blobs::Container { .. } => {
+                format!("container `{}` of account `{}`", self.container(), self.account())
+            }
         }
     }
 
@@ -190,7 +205,10 @@ mod tests {
     #[test]
     fn a_status_and_a_code_are_taken_from_the_librarys_text_and_nothing_else() {
         let failed = |text: &str| {
-            StoreError::Failed(object_store::Error::Generic { store: "Azure", source: text.to_owned().into() })
+            StoreError::Failed(object_store::Error::Generic {
+                store: "Azure",
+                source: text.to_owned().into(),
+            })
         };
         let seen = |text: &str| {
             let Answer { status, code } = answer(&failed(text));

@@ -33,10 +33,10 @@ pub enum Check {
     Resize,
     /// What sets a pool's size.
     Autoscale,
-    /// The formula of a file.
-    Formula,
     /// The image, agent and machines of a pool.
     Machine,
+    /// The formula of a file.
+    Formula,
     /// Quotas against what knobs and catalogue may ask for.
     Quota,
     /// A realtime backend and its models.
@@ -69,8 +69,8 @@ impl Check {
         Check::Pool,
         Check::Resize,
         Check::Autoscale,
-        Check::Formula,
         Check::Machine,
+        Check::Formula,
         Check::Quota,
         Check::Backend,
         Check::Parity,
@@ -149,10 +149,9 @@ impl Check {
 
     /// A text that names its remedy behind the first of these marks, as errors of this program do.
     pub fn broken_as_told(self, told: &str) -> Finding {
-        let (found, remedy) = told.split_once("); ").map_or_else(
-            || told.split_once("; ").unwrap_or((told, "")),
-            |(found, remedy)| (found, remedy),
-        );
+        let (found, remedy) = told
+            .split_once("); ")
+            .map_or_else(|| told.split_once("; ").unwrap_or((told, "")), |(found, remedy)| (found, remedy));
         let closes = told.contains("); ");
         let found = if closes { format!("{found})") } else { found.to_owned() };
         let remedy = Some(remedy.to_owned()).filter(|remedy| !remedy.is_empty());
@@ -160,9 +159,16 @@ impl Check {
     }
 
     fn finding(self, outcome: Outcome, found: String, remedy: Option<String>) -> Finding {
-        let is_listed = outcome == Outcome::NotChecked || self.may_be().split(", ").any(|it| it == outcome.as_str());
+        let is_listed =
+            outcome == Outcome::NotChecked || self.may_be().split(", ").any(|it| it == outcome.as_str());
         debug_assert!(is_listed, "{self:?} may not be {outcome:?}: {found}");
-        Finding { check: self.name().to_owned(), subject: None, outcome, found: line(&found), remedy: remedy.map(|it| line(&it)) }
+        Finding {
+            check: self.name().to_owned(),
+            subject: None,
+            outcome,
+            found: line(&found),
+            remedy: remedy.map(|it| line(&it)),
+        }
     }
 }
 

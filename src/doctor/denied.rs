@@ -43,8 +43,13 @@ pub struct Denied<'a> {
 const UNKNOWN_CALLER: &[&str] =
     &["AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation", "Unauthorized"];
 /// The service knows, and the network or a rule of the account keeps the caller out.
-const NETWORK: &[&str] =
-    &["AuthorizationFailure", "IpAuthorizationFailure", "ForbiddenByFirewall", "ForbiddenByConnection", "PublicNetworkAccessDisabled"];
+const NETWORK: &[&str] = &[
+    "AuthorizationFailure",
+    "IpAuthorizationFailure",
+    "ForbiddenByFirewall",
+    "ForbiddenByConnection",
+    "PublicNetworkAccessDisabled",
+];
 /// The account is opened by identities alone.
 const NO_KEYS: &[&str] = &["KeyBasedAuthenticationNotPermitted", "SharedKeyAccessNotAllowed"];
 
@@ -88,11 +93,26 @@ mod tests {
     fn a_refusal_is_told_by_its_code_and_by_what_opened_the_service() {
         let identity = || Opened::Identity(Some("oid-1".to_owned()));
         let cases = [
-            (Opened::Key("K"), "403 AuthenticationFailed", "refuses the key", "put a current key of the account into K"),
+            (
+                Opened::Key("K"),
+                "403 AuthenticationFailed",
+                "refuses the key",
+                "put a current key of the account into K",
+            ),
             (Opened::Key("K"), "403 KeyBasedAuthenticationNotPermitted", "takes no keys", "unset K"),
             (Opened::Sas("S"), "403 AuthorizationPermissionMismatch", "refuses the SAS", "put a SAS into S"),
-            (identity(), "403 AuthorizationPermissionMismatch", "no role", "974c5e8b-45b9-4653-ba55-5f855dd0fb88"),
-            (identity(), "403 AuthorizationPermissionMismatch", "no role", "az role assignment create --assignee-object-id oid-1 "),
+            (
+                identity(),
+                "403 AuthorizationPermissionMismatch",
+                "no role",
+                "974c5e8b-45b9-4653-ba55-5f855dd0fb88",
+            ),
+            (
+                identity(),
+                "403 AuthorizationPermissionMismatch",
+                "no role",
+                "az role assignment create --assignee-object-id oid-1 ",
+            ),
             (identity(), "403 InsufficientAccountPermissions", "no role", "Storage Queue Data Contributor"),
             (identity(), "401 InvalidAuthenticationInfo", "token", "directory (tenant)"),
             (identity(), "403 AuthorizationFailure", "network", "firewall"),
@@ -108,7 +128,10 @@ mod tests {
             };
             let finding = denied.finding(&opened);
             let (seen, todo) = (finding.found, finding.remedy.unwrap());
-            assert!(seen.contains(found) && seen.contains(told) && todo.contains(remedy), "{told}: {seen} / {todo}");
+            assert!(
+                seen.contains(found) && seen.contains(told) && todo.contains(remedy),
+                "{told}: {seen} / {todo}"
+            );
         }
     }
 }

@@ -52,8 +52,13 @@ impl Read {
 pub fn read(given: &Given) -> Read {
     let problems = match Settings::read(Some(LISTEN), asked(given, &[])) {
         Ok(settings) => {
-            let set = ALL.iter().filter(|setting| given(setting.name).is_some_and(|text| !text.trim().is_empty()));
-            let findings = vec![Check::Settings.ok(format!("{} of {} are set, and all can be read", set.count(), ALL.len()))];
+            let set =
+                ALL.iter().filter(|setting| given(setting.name).is_some_and(|text| !text.trim().is_empty()));
+            let findings = vec![Check::Settings.ok(format!(
+                "{} of {} are set, and all can be read",
+                set.count(),
+                ALL.len()
+            ))];
             return Read { settings: Some(settings), left_out: Vec::new(), findings };
         }
         Err(problems) => problems,
@@ -101,8 +106,9 @@ mod tests {
 
     fn read_of(pairs: &[(&'static str, &'static str)]) -> Read {
         let pairs = pairs.to_vec();
-        let given: Given =
-            Arc::new(move |asked| pairs.iter().find(|(name, _)| *name == asked).map(|(_, value)| (*value).to_owned()));
+        let given: Given = Arc::new(move |asked| {
+            pairs.iter().find(|(name, _)| *name == asked).map(|(_, value)| (*value).to_owned())
+        });
         read(&given)
     }
 
@@ -114,9 +120,14 @@ mod tests {
             ("BATCH_ENDPOINT", "http://far.example"),
             ("BATCH_ACCOUNT_KEY", "s!cret"),
         ]);
-        let subjects: Vec<_> = read.findings.iter().map(|finding| finding.subject.as_deref().unwrap()).collect();
+        let subjects: Vec<_> =
+            read.findings.iter().map(|finding| finding.subject.as_deref().unwrap()).collect();
         assert_eq!(subjects, ["BLOB_URL", "AzureWebJobsStorage", "BATCH_ENDPOINT"]);
-        assert!(read.findings.iter().all(|finding| finding.remedy.is_some() || finding.subject.as_deref() != Some("BLOB_URL")));
+        assert!(
+            read.findings
+                .iter()
+                .all(|finding| finding.remedy.is_some() || finding.subject.as_deref() != Some("BLOB_URL"))
+        );
         assert!(!format!("{:?}", read.findings).contains("s!cret"));
         let settings = read.settings.as_ref().expect("the rest can be read");
         assert!(settings.doorbell.is_none() && settings.batch.is_none());

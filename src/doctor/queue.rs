@@ -38,16 +38,23 @@ impl Place<'_> {
             return vec![Check::Queue.needs("identity"), Check::PoisonQueue.needs("identity")];
         }
         let (queue, poison) = (self.asked.queue.clone(), format!("{}-poison", self.asked.queue));
-        let (rings, poisoned) = tokio::join!(within(self.doorbell.look(&queue)), within(self.doorbell.look(&poison)));
+        let (rings, poisoned) =
+            tokio::join!(within(self.doorbell.look(&queue)), within(self.doorbell.look(&poison)));
         let rings = match rings.unwrap_or(Err(RingError::TimedOut)) {
             Ok(Some(seen)) => self.heard(&seen),
-            Ok(None) => Check::Queue.broken(format!("queue `{queue}` does not exist in account `{}`", self.account()), self.create(&queue)),
+            Ok(None) => Check::Queue.broken(
+                format!("queue `{queue}` does not exist in account `{}`", self.account()),
+                self.create(&queue),
+            ),
             Err(error) => self.told(&error),
         };
         let poisoned = match poisoned.unwrap_or(Err(RingError::TimedOut)) {
             Ok(Some(Seen { about: 0, .. })) => Check::PoisonQueue.ok(format!("queue `{poison}` is empty")),
             Ok(Some(seen)) => Check::PoisonQueue.warning(
-                format!("about {} messages lie in queue `{poison}`, which DeadLetter should have kept", seen.about),
+                format!(
+                    "about {} messages lie in queue `{poison}`, which DeadLetter should have kept",
+                    seen.about
+                ),
                 "look whether the app runs and its function DeadLetter is enabled",
             ),
             Ok(None) => Check::PoisonQueue.warning(
@@ -104,7 +111,10 @@ impl Place<'_> {
             ),
             RingError::Unreachable(_) | RingError::TimedOut | RingError::TooLong(_) => Check::Queue.broken(
                 format!("the queues of account `{account}` cannot be reached"),
-                format!("check {} and the way to it: name resolution, firewall, private endpoint", name::STORAGE),
+                format!(
+                    "check {} and the way to it: name resolution, firewall, private endpoint",
+                    name::STORAGE
+                ),
             ),
         }
     }
@@ -117,7 +127,9 @@ impl Place<'_> {
         match &self.asked.storage.access {
             Access::Key { .. } => Opened::Key(name::STORAGE),
             Access::Sas(_) => Opened::Sas(name::STORAGE),
-            Access::Identity(_) => Opened::Identity(self.tokens.principal(Audience::Storage).unwrap_or_default()),
+            Access::Identity(_) => {
+                Opened::Identity(self.tokens.principal(Audience::Storage).unwrap_or_default())
+            }
         }
     }
 

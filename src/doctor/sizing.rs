@@ -29,15 +29,22 @@ pub struct World<'a> {
 /// Whether the pool takes work as the catalogue believes, and what its nodes are doing.
 pub fn state(world: &World<'_>, wanted: &Wanted, pool: &Pool, nodes: &NodeCounts) -> Finding {
     if pool.state == PoolState::Deleting {
-        return Check::Pool.broken("it is being deleted", "create it under a new name and put that into the catalogue");
+        return Check::Pool
+            .broken("it is being deleted", "create it under a new name and put that into the catalogue");
     }
     let image = wanted.worker.as_ref().and_then(|worker| worker.image.as_ref());
     if let Some(worker) = &wanted.worker
         && pool.containers != worker.image.is_some()
     {
         let (found, remedy) = match image {
-            None => ("it runs tasks in containers, and the catalogue names no image for them", "give the pool's `worker.image` in the catalogue"),
-            Some(_) => ("it runs no containers, and the catalogue names an image for its tasks", "take `worker.image` out of the catalogue, or give the pool a containerConfiguration"),
+            None => (
+                "it runs tasks in containers, and the catalogue names no image for them",
+                "give the pool's `worker.image` in the catalogue",
+            ),
+            Some(_) => (
+                "it runs no containers, and the catalogue names an image for its tasks",
+                "take `worker.image` out of the catalogue, or give the pool a containerConfiguration",
+            ),
         };
         return Check::Pool.broken(found, remedy);
     }
@@ -51,13 +58,19 @@ pub fn state(world: &World<'_>, wanted: &Wanted, pool: &Pool, nodes: &NodeCounts
     }
     if pool.task_slots_per_node != wanted.slots {
         return Check::Pool.warning(
-            format!("a node has {} task slots, and the catalogue believes {}", pool.task_slots_per_node, wanted.slots),
+            format!(
+                "a node has {} task slots, and the catalogue believes {}",
+                pool.task_slots_per_node, wanted.slots
+            ),
             format!("set the pool's slots_per_node to {} in the catalogue", pool.task_slots_per_node),
         );
     }
     if wanted.worker.is_none() {
         return Check::Pool.warning(
-            format!("{}; but the catalogue does not say how its nodes run work, so none is sent", counted(pool, nodes)),
+            format!(
+                "{}; but the catalogue does not say how its nodes run work, so none is sent",
+                counted(pool, nodes)
+            ),
             "give the pool's `worker` in the catalogue",
         );
     }
@@ -73,7 +86,11 @@ fn counted(pool: &Pool, nodes: &NodeCounts) -> String {
         (sum(|counts| counts.creating + counts.starting + counts.waiting_for_start_task), "starting"),
         (sum(|counts| counts.preempted), "preempted"),
     ];
-    let doing: String = doing.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect();
+    let doing: String = doing
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!(", {count} {what}"))
+        .collect();
     let spot = kind("spot", pool.low_priority.current, pool.low_priority.target);
     let dedicated = kind("dedicated", pool.dedicated.current, pool.dedicated.target);
     format!("active, {}; nodes: {spot}, {dedicated}{doing}", format!("{:?}", pool.allocation).to_lowercase())
@@ -121,17 +138,24 @@ fn meaning(code: &str, pool: &str) -> Meaning {
         ),
         "ResizeStopped" => Meaning {
             what: "somebody stopped the change of size",
-            remedy: format!("az batch pool autoscale enable --pool-id {pool}, or let Rebalance do it: switchyard knobs set autoscale-mode=act"),
+            remedy: format!(
+                "az batch pool autoscale enable --pool-id {pool}, or let Rebalance do it: switchyard knobs set autoscale-mode=act"
+            ),
         },
-        code if code.contains("Subnet") || code.contains("VirtualNetwork") || code.contains("PublicIP") => of(
-            "the pool's network has no room or does not let Batch in",
-            "look at the subnet: free addresses, delegation, network security group, NAT gateway",
-        ),
+        code if code.contains("Subnet") || code.contains("VirtualNetwork") || code.contains("PublicIP") => {
+            of(
+                "the pool's network has no room or does not let Batch in",
+                "look at the subnet: free addresses, delegation, network security group, NAT gateway",
+            )
+        }
         code if code.contains("Image") || code.contains("Marketplace") => of(
             "the pool's image cannot be used",
             "use an image of `az batch pool supported-images list` in a new pool",
         ),
-        _ => of("the pool stops short of its target", "read the service's words; `az batch pool show` has all of them"),
+        _ => of(
+            "the pool stops short of its target",
+            "read the service's words; `az batch pool show` has all of them",
+        ),
     }
 }
 
@@ -158,7 +182,9 @@ pub fn autoscale(world: &World<'_>, pool: &Pool) -> Finding {
     match unwise(formula, pool.task_slots_per_node) {
         Some((what, remedy)) => Check::Autoscale.warning(format!("{every}; it is unwise: {what}"), remedy),
         None => Check::Autoscale.ok(match run {
-            Some(AutoScaleRun { results, .. }) if !results.is_empty() => format!("{every}; last result {}", targets(results)),
+            Some(AutoScaleRun { results, .. }) if !results.is_empty() => {
+                format!("{every}; last result {}", targets(results))
+            }
             _ => format!("{every}; it was not evaluated yet"),
         }),
     }
@@ -173,7 +199,10 @@ fn failed(world: &World<'_>, problem: &Problem) -> Finding {
             "nothing, if the pool is new: samples come; else ask GetSamplePercent first, see `switchyard formula lint`",
         );
     }
-    let remedy = format!("az batch pool show --pool-id {} --select autoScaleFormula, and switchyard formula check", world.pool);
+    let remedy = format!(
+        "az batch pool show --pool-id {} --select autoScaleFormula, and switchyard formula check",
+        world.pool
+    );
     Check::Autoscale.broken(found, remedy)
 }
 
@@ -199,7 +228,12 @@ fn fixed(world: &World<'_>, pool: &Pool) -> Finding {
 pub fn unwise(formula: &str, slots: u32) -> Option<(String, String)> {
     let parsed = match autoscale::parse(formula) {
         Ok(parsed) => parsed,
-        Err(error) => return Some((format!("it cannot be read: {error}"), "switchyard formula check FILE says where".to_owned())),
+        Err(error) => {
+            return Some((
+                format!("it cannot be read: {error}"),
+                "switchyard formula check FILE says where".to_owned(),
+            ));
+        }
     };
     let mut findings = lint(&parsed, Some(slots));
     findings.retain(|finding| finding.severity != Severity::Note);

@@ -50,7 +50,8 @@ fn a_pool_without_a_formula_is_told_by_who_would_buy_a_node() {
     ];
     for (mode, nodes, is_free, outcome, says) in cases {
         let knobs = Knobs { autoscale: mode, ..Knobs::default() };
-        let pool = Pool { auto_scale: false, low_priority: Nodes { current: nodes, target: nodes }, ..pool() };
+        let pool =
+            Pool { auto_scale: false, low_priority: Nodes { current: nodes, target: nodes }, ..pool() };
         let (seen, found, remedy) = judged(&autoscale(&world(&knobs, is_free), &pool));
         assert!(seen == outcome && found.contains(says), "{mode:?} {nodes}: {found}");
         assert_eq!(remedy.is_empty(), outcome == Outcome::Ok, "{found}");
@@ -84,7 +85,10 @@ fn a_formula_is_told_by_its_last_evaluation() {
 #[test]
 fn what_is_unwise_in_a_formula_is_told_with_the_worst_first() {
     let (what, remedy) = unwise("$TargetLowPriorityNodes = 4;", 1).expect("it kills running tasks");
-    assert!(what.starts_with("kills_running_tasks") && remedy.contains("taskcompletion"), "{what} / {remedy}");
+    assert!(
+        what.starts_with("kills_running_tasks") && remedy.contains("taskcompletion"),
+        "{what} / {remedy}"
+    );
     assert!(unwise("$Target = ;", 1).expect("no formula").0.contains("cannot be read"));
 }
 
@@ -109,7 +113,11 @@ fn a_change_of_size_that_fell_short_is_explained() {
         assert!(found.contains(says) && found.contains(code) && found.contains("its words"), "{found}");
         assert!(outcome == Outcome::Warning && remedy.contains(todo), "{remedy}");
         let none = Pool { resize_errors: errors, low_priority: Nodes { current: 0, target: 2 }, ..pool() };
-        assert_eq!(resize(&world(&knobs, false), &none)[0].outcome, Outcome::Broken, "{code}: it has no node at all");
+        assert_eq!(
+            resize(&world(&knobs, false), &none)[0].outcome,
+            Outcome::Broken,
+            "{code}: it has no node at all"
+        );
     }
     assert_eq!(resize(&world(&knobs, false), &pool())[0].outcome, Outcome::Ok);
 }
@@ -117,7 +125,10 @@ fn a_change_of_size_that_fell_short_is_explained() {
 #[test]
 fn a_pool_is_told_by_what_keeps_work_from_it() {
     let knobs = Knobs::default();
-    let nodes = |unusable: u32| NodeCounts { low_priority: Counts { idle: 2, unusable, total: 2, ..Counts::default() }, ..NodeCounts::default() };
+    let nodes = |unusable: u32| NodeCounts {
+        low_priority: Counts { idle: 2, unusable, total: 2, ..Counts::default() },
+        ..NodeCounts::default()
+    };
     let with_image = Wanted { worker: Some(worker(Some("i"))), ..wanted() };
     let cases = [
         (wanted(), pool(), 0, Outcome::Ok, "spot 2 of 2, dedicated 0 of 0, 2 idle"),

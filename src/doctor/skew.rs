@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use url::Url;
 use wire::doctor::Finding;
 
-use super::check::{Check, of};
 use super::CHECK_MAX;
+use super::check::{Check, of};
 use crate::settings::{Blobs, Knobs, Settings};
 
 /// Beyond this, services refuse what is signed or dated by this clock; they allow 15 minutes, and tokens
@@ -25,7 +25,9 @@ pub async fn look(settings: &Settings, http: &reqwest::Client) -> Vec<Finding> {
     }
     let services = services(settings);
     if services.is_empty() {
-        return vec![Check::Clock.needs("a service with a clock of its own; everything is on this machine's disk")];
+        return vec![
+            Check::Clock.needs("a service with a clock of its own; everything is on this machine's disk"),
+        ];
     }
     let asked = services.into_iter().map(|(name, url)| async move {
         let skew = tokio::time::timeout(CHECK_MAX, ask(settings, http, url)).await;

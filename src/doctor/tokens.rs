@@ -64,7 +64,8 @@ impl Tokens {
 pub async fn ask(settings: &Settings, identities: &Chain) -> Tokens {
     let wanted = wanted(settings);
     if wanted.is_empty() {
-        let findings = vec![Check::Identity.ok("no token is needed: every service is opened by a key, a SAS or a path")];
+        let findings =
+            vec![Check::Identity.ok("no token is needed: every service is opened by a key, a SAS or a path")];
         return Tokens { findings, had: Vec::new() };
     }
     let asked = wanted.into_iter().map(|(audience, chosen)| async move {
@@ -126,7 +127,8 @@ fn object_id(token: &str) -> Option<String> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
     let id = claims.get("oid")?.as_str()?;
-    let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let is_id =
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     is_id.then(|| id.to_owned())
 }
 
@@ -140,8 +142,17 @@ mod tests {
     #[test]
     fn the_object_id_of_a_token_is_told_and_nothing_else() {
         let token = |claims: &str| format!("head.{}.signature", URL_SAFE_NO_PAD.encode(claims));
-        assert_eq!(object_id(&token(r#"{"oid":"11111111-2222","name":"x"}"#)).as_deref(), Some("11111111-2222"));
-        for odd in [token("{}"), token(r#"{"oid":"a; rm -rf"}"#), token(r#"{"oid":7}"#), "opaque".to_owned(), "a.%.c".to_owned()] {
+        assert_eq!(
+            object_id(&token(r#"{"oid":"11111111-2222","name":"x"}"#)).as_deref(),
+            Some("11111111-2222")
+        );
+        for odd in [
+            token("{}"),
+            token(r#"{"oid":"a; rm -rf"}"#),
+            token(r#"{"oid":7}"#),
+            "opaque".to_owned(),
+            "a.%.c".to_owned(),
+        ] {
             assert_eq!(object_id(&odd), None, "{odd}");
         }
     }

@@ -11,7 +11,7 @@ use super::tokens::{Audience, Tokens};
 use super::within;
 use crate::azure::vault::{Vault, VaultError};
 use crate::knobs::{self, Given, set};
-use crate::settings::{self, name};
+use crate::settings::name;
 
 /// What is in force after a read.
 #[derive(Debug)]
@@ -33,14 +33,18 @@ impl Tuned {
 pub async fn of_file(file: &std::path::Path) -> Tuned {
     let no_vault = Check::Vault.needs(&format!("{}; knobs come from a file", name::KEY_VAULT_URL));
     let read = match tokio::fs::read_to_string(file).await {
-        Ok(text) => serde_json::from_str::<Given>(&text).map_err(|error| format!("{} is not a JSON object: {error}", name::KNOBS_FILE)),
+        Ok(text) => serde_json::from_str::<Given>(&text)
+            .map_err(|error| format!("{} is not a JSON object: {error}", name::KNOBS_FILE)),
         Err(error) => Err(format!("{} cannot be read: {error}", name::KNOBS_FILE)),
     };
     match read {
         Ok(given) => judged(vec![no_vault], given),
         Err(told) => Tuned::unread(vec![
             no_vault,
-            Check::Knobs.broken(told, format!("write a JSON object into {}; `{{}}` means every default", file.display())),
+            Check::Knobs.broken(
+                told,
+                format!("write a JSON object into {}; `{{}}` means every default", file.display()),
+            ),
         ]),
     }
 }
@@ -61,7 +65,8 @@ pub async fn of_vault(vault: &Vault, url: &url::Url, tokens: &Tokens) -> Tuned {
         Some(Err(VaultError::Denied { told, .. })) => {
             let service = format!("vault `{vault_name}`");
             let (check, role, told) = (Check::Vault, Role::SecretsUser, told.as_str());
-            Denied { check, service: &service, resource: vault_name, role, told }.finding(&Opened::Identity(principal))
+            Denied { check, service: &service, resource: vault_name, role, told }
+                .finding(&Opened::Identity(principal))
         }
         Some(Err(VaultError::NoToken { told, .. })) => Check::Vault.broken_as_told(&told),
         Some(Err(VaultError::Throttled(_))) => Check::Vault.warning(
@@ -74,7 +79,10 @@ pub async fn of_vault(vault: &Vault, url: &url::Url, tokens: &Tokens) -> Tuned {
         ),
         Some(Err(VaultError::Unreachable { .. } | VaultError::TimedOut(_))) | None => Check::Vault.broken(
             format!("vault `{host}` cannot be reached"),
-            format!("check {} and the way to it: name resolution, firewall, private endpoint", name::KEY_VAULT_URL),
+            format!(
+                "check {} and the way to it: name resolution, firewall, private endpoint",
+                name::KEY_VAULT_URL
+            ),
         ),
     };
     Tuned::unread(vec![told, Check::Knobs.needs("vault")])
@@ -86,9 +94,8 @@ pub fn unknown() -> Tuned {
 }
 
 /// Before a deployment there may be no vault to read.
-pub fn before_deploy(knobs: &settings::Knobs) -> Option<Tuned> {
-    matches!(knobs, settings::Knobs::Vault(_))
-        .then(|| Tuned::unread(vec![Check::Knobs.needs("the vault, which is looked at after the deployment")]))
+pub fn unread_before_deploy() -> Tuned {
+    Tuned::unread(vec![Check::Knobs.needs("the vault, which is looked at after the deployment")])
 }
 
 fn judged(mut findings: Vec<Finding>, given: Given) -> Tuned {
@@ -124,7 +131,9 @@ mod tests {
         let told: Vec<_> = tuned
             .findings
             .iter()
-            .map(|finding| (finding.subject.as_deref().unwrap(), finding.outcome, finding.remedy.as_deref().unwrap()))
+            .map(|finding| {
+                (finding.subject.as_deref().unwrap(), finding.outcome, finding.remedy.as_deref().unwrap())
+            })
             .collect();
         let expected = [
             ("rescue-share", Outcome::Broken, "give a whole number from 0 to 100"),

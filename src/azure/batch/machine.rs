@@ -17,8 +17,23 @@ pub struct Machine {
     pub image: Option<Image>,
     /// As `batch.node.ubuntu 24.04`.
     pub agent: String,
-    /// Whether tasks run in containers.
-    pub containers: bool,
+    /// What the platform installs beside the image.
+    pub extensions: Vec<Extension>,
+    /// The kind of containers that tasks run in; none: they run as processes.
+    pub containers: Option<String>,
+}
+
+/// What the platform installs on each node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Extension {
+    /// As `Microsoft.HpcCompute`.
+    pub publisher: String,
+    /// As `NvidiaGpuDriverLinux`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// As `1.14`.
+    pub type_handler_version: Option<String>,
 }
 
 /// What a machine starts from.
@@ -65,7 +80,15 @@ struct Configuration {
     image_reference: Option<Image>,
     #[serde(default, rename = "nodeAgentSKUId")]
     agent: String,
-    container_configuration: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    extensions: Vec<Extension>,
+    container_configuration: Option<Containers>,
+}
+
+#[derive(Deserialize)]
+struct Containers {
+    #[serde(default, rename = "type")]
+    kind: String,
 }
 
 impl From<Body> for Machine {
@@ -75,7 +98,8 @@ impl From<Body> for Machine {
             size: body.vm_size,
             image: machine.image_reference,
             agent: machine.agent,
-            containers: machine.container_configuration.is_some(),
+            extensions: machine.extensions,
+            containers: machine.container_configuration.map(|containers| containers.kind),
         }
     }
 }

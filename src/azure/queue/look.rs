@@ -1,10 +1,10 @@
 //! Looks at a queue without touching it: what is peeked stays as visible as it was.
 
 use azure_core::time::OffsetDateTime;
+use azure_storage_queue::QueueClient;
 use azure_storage_queue::models::{
     PeekedMessage, QueueClientGetPropertiesResultHeaders as _, QueueClientPeekMessagesOptions,
 };
-use azure_storage_queue::QueueClient;
 
 use super::{Doorbell, RingError, bounded, is_missing, told};
 
@@ -42,7 +42,8 @@ impl Doorbell {
 
 async fn look(queue: &QueueClient) -> azure_core::Result<Seen> {
     let about = queue.get_properties(None).await?.approximate_messages_count()?;
-    let options = QueueClientPeekMessagesOptions { number_of_messages: Some(PEEKED_MAX), ..Default::default() };
+    let options =
+        QueueClientPeekMessagesOptions { number_of_messages: Some(PEEKED_MAX), ..Default::default() };
     let peeked = queue.peek_messages(Some(options)).await?.into_model()?.items.unwrap_or_default();
     let oldest = peeked.iter().filter_map(|message| message.insertion_time).min();
     Ok(Seen {
