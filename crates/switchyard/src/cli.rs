@@ -1,17 +1,21 @@
-//! What can be asked for on the command line; `doctor`, `formula`, `knobs` and `tenant` hold what theirs take.
+//! What can be asked for on the command line; a command that has several of its own is a module.
 
+mod dead;
 mod doctor;
 mod formula;
 mod knobs;
+mod pool;
 mod tenant;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use dead::{Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since};
 pub use doctor::Doctor;
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
+pub use pool::{Pool, PoolLint};
 pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};
 
 use crate::client::{JobId, Key};
@@ -69,6 +73,10 @@ pub enum Command {
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     #[command(subcommand)]
     Knobs(Knobs),
+    /// List dead letters: messages that nobody works on. Show, replay and delete them.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Dead(Dead),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -89,6 +97,9 @@ pub enum Command {
     /// Check, lint, evaluate or explain an Azure Batch autoscale formula, without Azure.
     #[command(subcommand)]
     Formula(Formula),
+    /// Check an Azure Batch pool, without Azure: machines and images that end, and what else is wrong.
+    #[command(subcommand)]
+    Pool(Pool),
 }
 
 impl Command {
@@ -107,7 +118,9 @@ impl Command {
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
             Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
+            Command::Pool(Pool::Lint(PoolLint { json, .. })) => *json,
             Command::Knobs(command) => command.is_json(),
+            Command::Dead(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }

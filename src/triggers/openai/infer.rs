@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use policy::admit::{Ask, Limited};
-use policy::estimate::Choice;
+use policy::estimate::{self, Choice};
 use policy::request::{Answer, Lane, Operation};
 use policy::snapshot::{Attempt, Failure as TryFailure, Snapshot};
 use policy::units::Millis;
@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::catalogue::{self, Catalogue, Model};
 use crate::failure::{Failure, Kind};
-use crate::http::{self, BODY_BYTES_MAX, Request, Response};
+use crate::http::{self, BODY_BYTES_MAX, HeaderMap, Request, Response};
 use crate::metrics::Elsewhere;
 use crate::observe;
 
@@ -107,6 +107,22 @@ pub fn wanted(
     }
 }
 
+/// How long a backend should take by the catalogue for this body of a job's line, sent to it now; none where
+/// that cannot be told.
+pub fn expected(
+    app: &App,
+    catalogue: &Catalogue,
+    backend: &catalogue::Backend,
+    (operation, body): (Operation, &[u8]),
+) -> Option<Millis> {
+    let shape = shape::read(operation, body).ok()?;
+    let now = app.now();
+    let controls = controls::read_unjudged(&HeaderMap::new(), now).ok()?;
+    let wanted = wanted(catalogue.model(&shape.model)?, operation, &shape, &controls, now);
+    let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
+    estimate::expected(&seen, &wanted)
+}
+
 /// Everything that one request is decided and carried out with.
 pub struct Work<'a> {
     /// The process.
@@ -149,7 +165,9 @@ impl Work<'_> {
             if choice.lane == Lane::Deferred {
                 return defer::accept(self, &decision, choice, &body, body_hash).await;
             }
-            match self.attempt(choice, body.clone(), tried.is_empty()).await {
+            let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);
+            let expected = seen.and_then(|backend| estimate::expected(backend, &self.wanted));
+            match self.attempt(choice, body.clone(), expected, tried.is_empty()).await {
                 Some(Outcome::Answered(response)) => return Ok(self.tell(response, &decision, choice)),
                 Some(Outcome::Refused(response)) => return Ok(response),
                 Some(Outcome::Failed(failure)) => {
@@ -191,7 +209,13 @@ impl Work<'_> {
         self.app.views.tenant(&self.caller.tenant().id, &self.app.process(), self.app.now())
     }
 
-    async fn attempt(&self, choice: &Choice, body: Bytes, first: bool) -> Option<Outcome> {
+    async fn attempt(
+        &self,
+        choice: &Choice,
+        body: Bytes,
+        expected: Option<Millis>,
+        first: bool,
+    ) -> Option<Outcome> {
         let app = self.app;
         let backend = self.catalogue.backend(&choice.place)?;
         let counts = app.metrics.backend(&backend.name);
@@ -209,6 +233,7 @@ impl Work<'_> {
             id: &request.id,
             body,
             within: self.time_left(),
+            expected,
             span: &request.span,
         };
         let outcome = forward(&app.client, tried, under_way, || app.now()).await;
