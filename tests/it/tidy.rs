@@ -58,6 +58,7 @@ const HANDLER_MODULES: &[(&str, &[&str])] = &[
     ),
     ("act", &["act", "azure", "catalogue", "failure", "http", "knobs", "metrics"]),
     ("observe", &["azure", "catalogue", "knobs", "metrics", "observe"]),
+    ("doctor", &["app", "azure", "catalogue", "doctor", "knobs", "settings"]),
     ("azure", &["azure", "settings"]),
     ("settings", &[]),
     ("envelope", &[]),

@@ -34,7 +34,7 @@ pub struct Doctor {
     /// An autoscale formula.
     #[arg(long, value_name = "FILE", requires = "before_deploy")]
     pub formula: Option<PathBuf>,
-    /// The handler's program, instead of building it or taking the one beside this one.
+    /// The handler's program, instead of the stack's, or of building it.
     #[arg(long, value_name = "FILE")]
     pub handler: Option<PathBuf>,
     /// Take the programs that lie beside this one, without building.

@@ -37,7 +37,7 @@ const NOISE_LINES_MAX: usize = 20;
 /// When settings cannot be had, or the handler cannot be started or says nothing of this kind.
 pub async fn run(flags: Doctor, place: &Place, printer: &Printer) -> Result<ExitCode, Failure> {
     let source = Source::find(&flags, place)?;
-    let handler = match &flags.handler {
+    let handler = match flags.handler.as_ref().or(source.handler.as_ref()) {
         Some(handler) => handler.clone(),
         None => place.programs(flags.no_build, printer).await?.handler,
     };

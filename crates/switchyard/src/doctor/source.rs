@@ -1,7 +1,7 @@
 //! Whose settings the handler is started with: a file's, a running stack's, or this command's own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use local::stack::{READY_FILE, Ready};
 use serde::Deserialize;
@@ -16,6 +16,8 @@ const OF_THE_MACHINE: [&str; 6] =
     ["PATH", "HOME", "TMPDIR", "AZURE_CONFIG_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// Names the catalogue's file.
 const MODEL_CATALOG: &str = "MODEL_CATALOG";
+/// The handler in a staged folder, as host.json names it.
+const HANDLER: &str = "handler";
 /// App settings are some kilobytes.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -29,6 +31,8 @@ pub(super) struct Source {
     pub is_whole: bool,
     /// The app that serves with them, where that is known.
     pub url: Option<String>,
+    /// The very program that serves, where it is at hand.
+    pub handler: Option<PathBuf>,
 }
 
 impl Source {
@@ -67,7 +71,9 @@ impl Source {
                 let mut settings: Vec<_> = ready.settings.into_iter().collect();
                 settings.extend(place.backend_keys());
                 let title = format!("the stack in {}", state.display());
-                Ok(Source { title, url: Some(ready.host_url), ..Source::whole(settings, place) })
+                let handler =
+                    Some(Path::new(&ready.app_root).join(HANDLER)).filter(|handler| handler.is_file());
+                Ok(Source { title, url: Some(ready.host_url), handler, ..Source::whole(settings, place) })
             }
             Err(error) if flags.state.is_some() => Err(Failure(format!(
                 "no stack runs there ({}: {error}); start one by `switchyard up`",
@@ -78,6 +84,7 @@ impl Source {
                 settings: Vec::new(),
                 is_whole: false,
                 url: place.url().map(str::to_owned),
+                handler: None,
             }),
         }
     }
@@ -85,7 +92,7 @@ impl Source {
     fn whole(settings: Vec<(String, String)>, place: &Place) -> Source {
         let machine = place.environment().iter().filter(|(name, _)| OF_THE_MACHINE.contains(&name.as_str()));
         let settings = machine.cloned().chain(settings).collect();
-        Source { title: String::new(), settings, is_whole: true, url: None }
+        Source { title: String::new(), settings, is_whole: true, url: None, handler: None }
     }
 }
 
