@@ -229,7 +229,8 @@ fn store_url(blobs: &Blobs) -> Result<String, String> {
     Ok(format!("{}/", url.as_str().trim_end_matches('/')))
 }
 
-fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
+/// The store of facts, by what settings open it with. Calls nothing.
+pub(crate) fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
     let opened = match &settings.blobs {
         Blobs::Folder(folder) => Store::folder(folder),
         Blobs::Container { url, key: Some(key) } => Store::container(url.reveal(), Some(key.reveal())),
@@ -249,7 +250,8 @@ fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
     opened.map_err(|problem| format!("{}: {problem}", name::BLOB_URL))
 }
 
-fn batch(
+/// The Azure Batch account, by what settings open it with. Calls nothing.
+pub(crate) fn batch(
     account: &BatchAccount,
     settings: &Settings,
     identities: &Chain,
