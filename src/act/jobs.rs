@@ -9,7 +9,8 @@
 //! - [`detour`]: which pool takes what waits, where a job's own gets no node
 //! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
-//! - [`finish`]: what is missing is filled, the summary written
+//! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost; `ended`: what
+//!   telemetry is told then
 //! - [`retire`]: what is old goes
 //! - [`trace`]: what log lines about a job have in common
 
@@ -17,6 +18,7 @@ pub mod accept;
 mod batch_job;
 pub mod canary;
 pub mod detour;
+mod ended;
 pub mod finish;
 pub mod lines;
 pub mod look;
@@ -24,6 +26,7 @@ pub mod pack;
 pub mod queued;
 pub mod rescue;
 pub mod retire;
+pub mod spent;
 pub mod survey;
 pub mod trace;
 pub mod turns;
@@ -306,17 +309,23 @@ impl Jobs {
         self.fact(&keys.end()).await
     }
 
-    /// Tells whoever listens to the queue of dead letters; the store has it whether they hear or not.
-    pub async fn tell_dead_letter(&self, letter: &str) {
-        let Some(doorbell) = &self.0.doorbell else { return };
-        if let Err(error) = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await {
-            tracing::warn!(%error, "a dead letter is in the store but not in its queue");
-        }
+    /// About how many rings wait in the doorbell's queue, hidden ones included; none: it is not known.
+    pub async fn rings(&self) -> Option<u64> {
+        let length = self.0.doorbell.as_ref()?.length().await;
+        length.inspect_err(|error| tracing::debug!(%error, "the doorbell's queue was not counted")).ok()
     }
 
-    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway.
-    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) {
-        let Some(doorbell) = &self.0.doorbell else { return };
+    /// Tells whoever listens to the queue of dead letters. Whether it lies in the queue.
+    pub async fn tell_dead_letter(&self, letter: &str) -> bool {
+        let Some(doorbell) = &self.0.doorbell else { return false };
+        let told = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await;
+        told.inspect_err(|error| tracing::warn!(%error, "a dead letter is not in its queue")).is_ok()
+    }
+
+    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway. Whether the queue
+    /// took it.
+    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) -> bool {
+        let Some(doorbell) = &self.0.doorbell else { return false };
         let ticket = Ticket {
             v: wire::ticket::VERSION,
             tenant: tenant.to_owned(),
@@ -324,9 +333,9 @@ impl Jobs {
             shard: rescue.map(|(shard, _)| shard),
             k: rescue.map(|(_, k)| k),
         };
-        if let Err(error) = doorbell.ring(&ticket).await {
-            tracing::warn!(%error, "the doorbell could not be rung; the sweep will look");
-        }
+        let rung = doorbell.ring(&ticket).await;
+        let unheard = "the doorbell could not be rung; the sweep will look";
+        rung.inspect_err(|error| tracing::warn!(%error, "{unheard}")).is_ok()
     }
 }
 

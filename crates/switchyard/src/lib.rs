@@ -4,7 +4,9 @@
 //! - [`up`], [`env`], [`host`], [`stage`], [`model`]: one command each
 //! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
 //! - [`formula`], [`pool`]: autoscale formulas and pools, which need no stack
-//! - [`status`]: what is broken, at risk and wasted, for operators; [`knobs`]: what they tune
+//! - [`status`]: what is broken, at risk and wasted, for operators; [`knobs`]: what they tune;
+//!   [`dead`]: messages that nobody works on
+//! - [`doctor`]: what is wrong with settings and services, and what to do
 //! - [`tenant`]: who may use a catalogue's models, and how much
 //! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
@@ -16,7 +18,9 @@
 
 pub mod cli;
 pub mod client;
+pub mod dead;
 pub mod demo;
+pub mod doctor;
 pub mod env;
 pub mod formula;
 pub mod host;
@@ -73,7 +77,9 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Jobs(flags) => jobs::run(flags, place, &printer).await?,
         Command::Why(flags) => why::run(flags, place, &printer).await?,
         Command::Status(flags) => status::run(flags, place, &printer).await?,
+        Command::Doctor(flags) => return doctor::run(flags, place, &printer).await,
         Command::Knobs(command) => knobs::run(command, place, &printer).await?,
+        Command::Dead(flags) => return dead::run(flags, place, &printer).await,
         Command::Promote(flags) => why::act(flags, client::Act::Promote, place, &printer).await?,
         Command::Tenant(flags) => tenant::run(&flags, place, &printer)?,
         Command::Cancel(flags) => why::act(flags, client::Act::Cancel, place, &printer).await?,
