@@ -4,7 +4,7 @@
 
 pub mod pools;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::RwLock;
 
 use policy::pace::Measured;
@@ -94,6 +94,12 @@ pub fn snapshot(
         tried: Vec::new(),
         spent_this_hour: metrics.spent_this_hour(now).max(MicroUsd(elsewhere)),
     }
+}
+
+/// Pools that have no node and cannot get one, where that is known.
+pub fn starved(views: &Views, now: UnixMs) -> BTreeSet<String> {
+    let pools = views.fresh(now).map(|view| view.pools).unwrap_or_default();
+    pools.into_iter().filter(|(_, seen)| pools::is_starved(seen)).map(|(name, _)| name).collect()
 }
 
 /// One pool as it was seen last.

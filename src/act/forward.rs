@@ -301,7 +301,121 @@ impl Stream for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use policy::pace::Measured;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::catalogue;
+    use crate::metrics::Metrics;
+    use crate::settings::Settings;
+
+    /// The clock goes on by so much whenever it is looked at: a try sees it twice.
+    const TICK: Millis = Millis(300);
+    /// What each answer is expected to take.
+    const EXPECTED: Millis = Millis(100);
+    const NOW: u64 = 1_795_000_000_000;
+
+    /// Answers every connection with this head and no more, then closes it.
+    async fn backend(status: &'static str, kind: &'static str) -> std::sync::Arc<Backend> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4_096];
+                let _ = stream.read(&mut request).await;
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(head.as_bytes()).await;
+            }
+        });
+        let text = format!(
+            r#"{{"v":1,"models":[{{"id":"m","operations":["embeddings"],"version":"v1","owned_by":"us"}}],
+            "backends":[{{"name":"b","url":"{url}","region":"local","models":["m"],"style":"openai",
+            "usd_per_replica_hour":1.5,"price_date":"2026-11-01","slots_per_replica":2,"max_replicas":3,
+            "speed":{{"base_ms":4,"p95_percent":150}},"cold_start_ms":{{"p50":10,"p95":20}}}}]}}"#
+        );
+        let settings = Settings::read(Some("127.0.0.1:0"), |name| match name {
+            "BLOB_URL" => Some("file:///tmp".to_owned()),
+            "KNOBS_FILE" => Some("k".to_owned()),
+            _ => None,
+        });
+        let context = catalogue::Context {
+            default_backend: None,
+            default_pool: None,
+            secrets: settings.expect("these settings are enough").secrets,
+            has_batch: false,
+            loopback_only: true,
+            webhooks_allow_private: false,
+        };
+        let read = catalogue::parse(text.as_bytes(), &context).expect("a catalogue");
+        std::sync::Arc::clone(&read.backends[0])
+    }
+
+    /// What ten tries at such a backend show of its pace.
+    async fn after_ten(
+        (status, kind): (&'static str, &'static str),
+        operation: Operation,
+        expected: Option<Millis>,
+    ) -> Measured {
+        let (found, metrics, client) = (backend(status, kind).await, Metrics::default(), client().unwrap());
+        let counts = metrics.backend(&found.name);
+        let clock = AtomicU64::new(NOW);
+        for _ in 0..10 {
+            let Some(under_way) = counts.begin(UnixMs(NOW)) else { break };
+            let tried = Try {
+                backend: &found,
+                operation,
+                model: "m",
+                headers: &HeaderMap::new(),
+                id: &HeaderValue::from_static("id"),
+                body: Bytes::from_static(b"{}"),
+                within: Duration::from_secs(10),
+                expected,
+                asked_by: None,
+            };
+            let now = || UnixMs(clock.fetch_add(TICK.0, Ordering::Relaxed));
+            drop(forward(&client, tried, under_way, now).await);
+        }
+        counts.observed(UnixMs(NOW)).pace
+    }
+
+    #[tokio::test]
+    async fn whole_good_answers_of_ready_backends_show_a_pace() {
+        const JSON: &str = "application/json";
+        let embeddings = Operation::Embeddings;
+        let seen = after_ten(("200 OK", JSON), embeddings, Some(EXPECTED)).await;
+        assert_eq!(seen.answers(), 9, "ten answers, of which old ones count less");
+        assert!((200..=650).contains(&seen.pace(UnixMs(NOW)).percent()), "{seen:?}");
+
+        let nothing = [
+            // Shedding, starting and failing are no pace.
+            (("429 Too Many Requests", JSON), Some(EXPECTED)),
+            (("503 Service Unavailable", JSON), Some(EXPECTED)),
+            (("500 Internal Server Error", JSON), Some(EXPECTED)),
+            (("400 Bad Request", JSON), Some(EXPECTED)),
+            (("202 Accepted", JSON), Some(EXPECTED)),
+            // Events come as fast as their reader reads.
+            (("200 OK", "text/event-stream"), Some(EXPECTED)),
+            // Nobody knows what to expect, because a replica must start.
+            (("200 OK", JSON), None),
+        ];
+        for (answer, expected) in nothing {
+            assert_eq!(after_ten(answer, embeddings, expected).await.answers(), 0, "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn generation_that_ends_early_is_not_fast() {
+        let long = Some(Millis(1_000_000));
+        let json = ("200 OK", "application/json");
+        let pace = |seen: Measured| seen.pace(UnixMs(NOW)).percent();
+        assert_eq!(pace(after_ten(json, Operation::ChatCompletions, long).await), 100);
+        assert!(pace(after_ten(json, Operation::Embeddings, long).await) < 100);
+    }
 
     #[test]
     fn answers_are_judged_by_whose_fault_they_are() {

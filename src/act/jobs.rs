@@ -6,6 +6,7 @@
 //! - [`look`]: what is to be done about one job, and when to look again
 //! - [`turns`]: whose waiting shards go to a pool now; [`queued`]: how much waits
 //! - [`pack`]: shards become tasks of the pool; `batch_job`: what these are added to
+//! - [`detour`]: which pool takes what waits, where a job's own gets no node
 //! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
 //! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost; `ended`: what
@@ -16,6 +17,7 @@
 pub mod accept;
 mod batch_job;
 pub mod canary;
+pub mod detour;
 mod ended;
 pub mod finish;
 pub mod lines;
@@ -29,7 +31,7 @@ pub mod survey;
 pub mod trace;
 pub mod turns;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -73,6 +75,8 @@ struct Hands {
     last_retired_ms: AtomicU64,
     /// The realtime lane as it was seen last, by the models' ids: as many as the catalogue has.
     conditions: RwLock<BTreeMap<String, Condition>>,
+    /// Pools that have no node and cannot get one, as they were seen last.
+    starved: RwLock<BTreeSet<String>>,
 }
 
 /// Facts that were read: they never change.
@@ -140,6 +144,7 @@ impl Jobs {
             rescuing: Mutex::default(),
             last_retired_ms: AtomicU64::new(0),
             conditions: RwLock::default(),
+            starved: RwLock::default(),
         }))
     }
 
@@ -168,6 +173,15 @@ impl Jobs {
     fn condition(&self, model: &str) -> Condition {
         let conditions = self.0.conditions.read().expect("no holder of this lock panics");
         conditions.get(model).copied().unwrap_or_default()
+    }
+
+    /// Keeps which pools have no node and cannot get one now: what waits for them may go elsewhere.
+    pub fn keep_starved(&self, pools: BTreeSet<String>) {
+        *self.0.starved.write().expect("no holder of this lock panics") = pools;
+    }
+
+    fn is_starved(&self, pool: &str) -> bool {
+        self.0.starved.read().expect("no holder of this lock panics").contains(pool)
     }
 
     /// Where a node finds the store.

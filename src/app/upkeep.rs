@@ -122,10 +122,11 @@ pub async fn refresh(app: &App) {
     keep_conditions(app);
 }
 
-/// Tells the deferred lane how fast the realtime lane works now.
+/// Tells the deferred lane how fast the realtime lane works now, and which pools get no node.
 fn keep_conditions(app: &App) {
     let Some(catalogue) = app.catalogue.now() else { return };
     app.jobs.keep_conditions(observe::conditions(&catalogue, &app.metrics, &app.views, app.now()));
+    app.jobs.keep_starved(observe::starved(&app.views, app.now()));
 }
 
 /// Waits for knobs that somebody read: those that the store keeps while the vault is asked; else the

@@ -64,8 +64,7 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     let mut sent = 0;
     let spent = observe::spent_this_hour(&app.metrics, &app.views, app.now());
     if policy::dispatch::paused(&knobs, spent, app.now()).is_none()
-        && let Ok(Some(job)) = app.jobs.job(tenant, id).await
-        && let Some(pool) = catalogue.pools.iter().find(|pool| pool.facts.name == job.pool)
+        && let Ok(Some(pool)) = app.jobs.pool_now(world, (tenant, id), &pass).await
     {
         match app.jobs.dispatch(world, pool, Some((tenant, id)), &pass).await {
             Ok(tasks) => sent = tasks,

@@ -156,3 +156,18 @@ pub struct BackendView {
     #[serde(default)]
     pub pace: PaceState,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_older_processes_wrote_is_read() {
+        let state = r#"{"in_flight": 1, "sent": 2, "failed": 0, "latency_ms": null, "last_good_unix_ms": null,
+            "last_failed_unix_ms": null, "breaker_closed": true, "replicas": [1, 0]}"#;
+        let state: BackendState = serde_json::from_str(state).unwrap();
+        assert_eq!(state.pace, PaceState::default());
+        let view: BackendView = serde_json::from_str(r#"{"ready_replicas": 1, "newer": true}"#).unwrap();
+        assert_eq!(view.pace, PaceState::default());
+    }
+}

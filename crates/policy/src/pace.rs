@@ -129,9 +129,9 @@ impl Measured {
         aged
     }
 
-    /// Answers that count, rounded down.
+    /// Answers that count, rounded.
     pub fn answers(self) -> u64 {
-        self.answers_milli / 1_000
+        (self.answers_milli + 500) / 1_000
     }
 
     /// The pace that it shows now.

@@ -142,7 +142,7 @@ impl Jobs {
 
     /// Takes the markers of an ended job away, but for the one that ends its retention.
     pub(super) async fn clear(&self, job: &Job, retention_days: u32) -> Result<(), Trouble> {
-        self.store().delete(&ready_marker(job)).await?;
+        self.store().delete(&ready_marker(job, &job.pool)).await?;
         // No job ends after its deadline by more than a sweep, and the day is the same whoever asks.
         let day = job.deadline_ms / DAY_MS + u64::from(retention_days) + 1;
         self.store().create(&key::old(day, &job.tenant, &job.job), "").await?;

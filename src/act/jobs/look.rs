@@ -95,7 +95,11 @@ impl Jobs {
             Phase::Waiting | Phase::Running => {}
         }
         self.ring_rescues(world, &survey, pass).await;
-        let marker = ready_marker(&survey.job);
+        let pool = self.pool_of(world, &survey);
+        let marker = ready_marker(&survey.job, pool);
+        if pool != survey.job.pool {
+            self.store().delete(&ready_marker(&survey.job, &survey.job.pool)).await?;
+        }
         if survey.waiting().next().is_some() && is_for_pool(world, &survey) {
             self.store().create(&marker, "").await?;
         } else {

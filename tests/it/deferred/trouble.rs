@@ -8,6 +8,7 @@ use facts::Job;
 use facts::fault::{Act, Fault};
 use facts::job::{Status, StopWhy};
 use facts::key::{self, JobKeys};
+use handler::act::jobs::accept::New;
 use handler::act::jobs::look::TRIES_MAX;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +61,30 @@ async fn two_sweeps_at_once_do_no_harm() {
     };
     rig.assert_complete(&job, &end).await;
     assert_eq!(rig.tries(&job.job).await, 3, "no part was sent twice");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_pool_without_nodes_goes_to_another() {
+    let rig = Rig::start(SLOW).await;
+    rig.change_catalogue(|catalogue| {
+        let mut first = catalogue["pools"][0].clone();
+        first["name"] = "first".into();
+        catalogue["pools"].as_array_mut().unwrap().insert(0, first);
+    });
+    let app = rig.process().await;
+    let id = facts::JobId::random();
+    let new = New { pool: "first".to_owned(), ..rig.new_job(&app, &id, LONG).await };
+    app.jobs.accept(new).await.unwrap();
+    let ready = async |pool: &str| rig.store.list(&key::ready_of(pool)).await.unwrap().len();
+    assert_eq!((ready("first").await, ready(POOL).await), (1, 0));
+
+    app.jobs.keep_starved(["first".to_owned()].into());
+    let end = rig.recover_by(&app, &id).await;
+    let job = rig.found(&id).await.unwrap();
+    assert_eq!(job.pool, "first", "what was accepted is not rewritten");
+    rig.assert_complete(&job, &end).await;
+    let packs = rig.packs().await;
+    assert!(!packs.is_empty() && packs.iter().all(|pack| pack.pool == POOL), "{packs:?}");
 }
 
 #[tokio::test]

@@ -95,10 +95,11 @@ impl<'a> Defaults<'a> {
 fn read(pool: &Object, around: Option<&Object>, defaults: &Defaults<'_>) -> Result<Read, String> {
     let empty = Object::new();
     let object = |from: &'_ Object, name: &str| from.get(name).and_then(Value::as_object).cloned();
-    let is_set = |name: &&str| pool.get(*name).is_some_and(|value| !value.is_null());
-    let form = if MARKS_OF_TEMPLATES.iter().any(|mark| is_set(mark)) {
+    let has_any =
+        |marks: &[&str]| marks.iter().any(|mark| pool.get(*mark).is_some_and(|value| !value.is_null()));
+    let form = if has_any(&MARKS_OF_TEMPLATES) {
         Form::ResourceManager
-    } else if MARKS_OF_ANSWERS.iter().any(|mark| is_set(mark)) {
+    } else if has_any(&MARKS_OF_ANSWERS) {
         Form::Shown
     } else {
         Form::DataPlane
