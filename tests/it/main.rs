@@ -1,5 +1,6 @@
 //! The one integration binary: house rules, the handler over real HTTP, and the whole stack.
 
+mod az_lines;
 mod azure_batch_client;
 mod azure_batch_shapes;
 mod deferred;
