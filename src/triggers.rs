@@ -20,9 +20,12 @@ pub mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::action::{Action, Did};
+use serde_json::Value;
 use wire::envelope::{Done, Envelope};
 
 use crate::app::App;
+use crate::auth::Actor;
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response, path};
 
@@ -58,6 +61,7 @@ pub async fn answer(app: Arc<App>, request: Request) -> Response {
 async fn api(app: &App, request: Request) -> Result<Response, Failure> {
     // The hot path needs no decoding.
     if request.path == "/api/v1/embeddings" {
+        request.span.route(request.method.as_str(), "/api/v1/embeddings");
         return openai::answer(app, request, &["embeddings"]).await;
     }
     let segments = path::segments(&request.path, request.proxied())?;
@@ -71,6 +75,9 @@ async fn api(app: &App, request: Request) -> Result<Response, Failure> {
         ));
     }
     open_api::routes::judge(&segments, &request.method, app.under_host())?;
+    if let Some(route) = open_api::routes::named(&segments) {
+        request.span.route(request.method.as_str(), route);
+    }
     match &segments[..] {
         ["api", "v1", rest @ ..] => openai::answer(app, request, rest).await,
         ["api", "jobs", rest @ ..] => jobs::answer(app, &request, rest).await,
@@ -121,6 +128,7 @@ fn envelope_function(app: &App, request: &Request) -> Option<Function> {
 /// Runs a queue or timer function: 200 with a body when it is done (an empty body would hang the
 /// host), 500 when the message must come again.
 async fn invoke(app: &App, mut request: Request, function: Function) -> Response {
+    request.span.route("POST", request_name(function));
     let run = async {
         let body = request.body(ENVELOPE_BYTES_MAX).await?;
         let envelope: Envelope = serde_json::from_slice(&body)
@@ -134,6 +142,7 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
         }
     };
     let done = tokio::time::timeout(function.within(), run).await;
+    app.telemetry.flush().await;
     let failure = match done {
         Ok(Ok(done)) => return http::json(200, &done),
         Ok(Err(failure)) => failure,
@@ -150,12 +159,32 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
 
 fn request_name(function: Function) -> &'static str {
     match function {
-        Function::Dispatch => "Dispatch",
-        Function::DeadLetter => "DeadLetter",
-        Function::Rebalance => "Rebalance",
-        Function::Sweep => "Sweep",
-        Function::Metrics => "Metrics",
+        Function::Dispatch => "/Dispatch",
+        Function::DeadLetter => "/DeadLetter",
+        Function::Rebalance => "/Rebalance",
+        Function::Sweep => "/Sweep",
+        Function::Metrics => "/Metrics",
     }
+}
+
+/// Writes into the audit log what the holder of a key did to something: how it was, how it is.
+async fn acted(
+    app: &App,
+    (request, actor): (&Request, &Actor),
+    did: Did,
+    target: &str,
+    (before, after): (Value, Value),
+) {
+    let action = Action {
+        at: app.now().0,
+        actor: actor.named(),
+        request_id: request.id.to_str().ok(),
+        did,
+        target,
+        before,
+        after,
+    };
+    app.records.act(action).await;
 }
 
 /// What a function with nothing to say answers.

@@ -16,6 +16,7 @@ use wire::catalogue::Style;
 use crate::catalogue::Backend;
 use crate::http::{HeaderMap, HeaderName, HeaderValue, Response, Span, header};
 use crate::metrics::UnderWay;
+use crate::telemetry;
 
 /// How long a connection may take to open. A cold replica's ingress accepts at once and holds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -79,8 +80,10 @@ pub struct Try<'a> {
     pub body: Bytes,
     /// How long headers may take.
     pub within: Duration,
-    /// The request's span.
-    pub span: &'a Span,
+    /// How long the answer should take by the catalogue; none where that says nothing of the backend.
+    pub expected: Option<Millis>,
+    /// The trace of whoever asked, where that is not the running task's.
+    pub asked_by: Option<&'a str>,
 }
 
 /// What a try came to.
@@ -116,18 +119,23 @@ pub async fn forward(
     now: impl Fn() -> UnixMs,
 ) -> Outcome {
     let path = path(tried.operation);
-    let mut span = tried.span.dependency("POST", path, &tried.backend.name);
-    let began = Instant::now();
-    let request =
-        client.post(url(tried.backend, path, tried.model)).headers(headers(&tried, &span)).body(tried.body);
+    let Ok(url) = url::Url::parse(&url(tried.backend, path, tried.model)) else {
+        tracing::error!(backend = tried.backend.name, "no address can be made of the backend's URL");
+        return failed(Failure::Unreachable, under_way, now());
+    };
+    let span = telemetry::dependency("POST", path, &url, tried.asked_by);
+    let (began, began_at) = (Instant::now(), now());
+    let request = client.post(url).headers(headers(&tried, &span)).body(tried.body);
     let sent = tokio::time::timeout(tried.within, request.send()).await;
     let answer = match sent {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
+            span.failed();
             tracing::warn!(backend = tried.backend.name, error = %error.without_url(), "no answer");
             return failed(Failure::Unreachable, under_way, now());
         }
         Err(_) => {
+            span.failed();
             tracing::warn!(
                 backend = tried.backend.name,
                 within_ms = tried.within.as_millis(),
@@ -141,6 +149,16 @@ pub async fn forward(
         Judgement::Good => {
             let took = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
             under_way.answered(now(), took);
+            if let Some(expected) =
+                tried.expected.filter(|_| answer.status() == 200 && !is_events(answer.headers()))
+            {
+                // By the handler's clock, as catalogues are; the wall's may be slower.
+                let took = now().since(began_at);
+                // Generation may end early, and then says nothing of speed.
+                let took = if tried.operation == Operation::Embeddings { took } else { took.max(expected) };
+                under_way.paced(now(), took, expected);
+            }
+            under_way.gpu(now(), percent(answer.headers()));
             Outcome::Answered(pass_on(answer, Guards { _under_way: under_way, _span: span }))
         }
         Judgement::ClientsFault => {
@@ -177,6 +195,11 @@ fn judge(status: u16, headers: &HeaderMap) -> Judgement {
         400 | 409 | 413 | 415 | 422 => Judgement::ClientsFault,
         _ => Judgement::Failed(Failure::Broken),
     }
+}
+
+/// What our own server says of its GPU with each answer: asking would wake a replica.
+fn percent(headers: &HeaderMap) -> Option<u32> {
+    headers.get("switchyard-gpu-utilization")?.to_str().ok()?.parse().ok().filter(|percent| *percent <= 100)
 }
 
 fn retry_after(headers: &HeaderMap) -> Millis {
@@ -238,10 +261,7 @@ fn pass_on(answer: reqwest::Response, guards: Guards) -> Response {
     let passed =
         PASSED_BACK.iter().filter_map(|name| answer.headers().get(*name).map(|value| (*name, value.clone())));
     let passed: Vec<_> = passed.map(|(name, value)| (HeaderName::from_static(name), value)).collect();
-    let is_events = answer
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let is_events = is_events(answer.headers());
     let rest = Guarded { parts: Box::pin(answer.bytes_stream()), _guards: guards };
     let mut response = if is_events && status.is_success() {
         let hello = stream::iter([Ok(Bytes::from_static(b": ok\n\n"))]);
@@ -255,6 +275,12 @@ fn pass_on(answer: reqwest::Response, guards: Guards) -> Response {
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     response
+}
+
+/// Whether an answer comes in parts as they are made: then its headers come before the work is done, and
+/// its end when its reader has read it, which is not the backend's pace.
+fn is_events(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 type Parts = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send + Sync>>;

@@ -1,6 +1,13 @@
 //! Where everything lies. No key is a folder of another, so that a folder of files can hold them.
 
+mod dead;
+
 use sha2::{Digest, Sha256};
+
+pub use dead::{
+    DEAD, Dead, dead_letter, dead_letter_of, dead_marks, dead_replayed, dead_returned, is_dead_letter_id,
+    read_dead,
+};
 
 use crate::JobId;
 
@@ -34,8 +41,6 @@ pub const EXPIRING: &str = "expiring/";
 pub const PACKS: &str = "packs/";
 /// Everything of tenants.
 pub const TENANTS: &str = "t/";
-/// Dead letters.
-pub const DEAD: &str = "dead/";
 
 /// Times count down in listings, so that the newest comes first: 10^13 ms is the year 2286.
 const TIME_END: u64 = 9_999_999_999_999;
@@ -50,11 +55,6 @@ pub fn process_state(instance: &str) -> String {
 /// The process of a [`process_state`]; none where the key is none.
 pub fn read_process_state(key: &str) -> Option<&str> {
     key.strip_prefix(PROCESS_STATES)?.strip_suffix(".json")
-}
-
-/// A dead letter, by the hash of its body: delivered twice, it is one.
-pub fn dead_letter(body: &[u8]) -> String {
-    format!("{DEAD}{}.json", hex_sha256(body))
 }
 
 /// An alert, by what it calls itself and whether it says that it is over: told twice, it is one.
@@ -77,6 +77,11 @@ pub fn read_alert(key: &str) -> Option<(&str, bool)> {
 /// What the rebalancer made of a pool.
 pub fn pool_state(pool: &str) -> String {
     format!("{POOL_STATES}{pool}.json")
+}
+
+/// What a worker of a pool saw last of its GPU.
+pub fn gpu(pool: &str) -> String {
+    format!("state/gpu/{pool}.json")
 }
 
 /// The formula of a pool that was not ours and that ours replaced: the newest one.
@@ -445,8 +450,6 @@ mod tests {
         let keys = JobKeys::new("dev", &job);
         assert_eq!(keys.try_(3, 2), format!("t/dev/jobs/{job}/tries/000003-002.json"));
         assert_eq!(keys.chunk(3, 2), format!("t/dev/jobs/{job}/out/000003-0002.jsonl"));
-        let empty = "dead/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.json";
-        assert_eq!(dead_letter(b""), empty);
         assert_eq!(read_alert(&alert("a", true)), Some((hex_sha256(b"a").as_str(), true)));
         assert_eq!(read_alert(&alert("a", false)).map(|(_, is_over)| is_over), Some(false));
         assert_eq!(read_alert("alerts/x.json"), None);

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use facts::job::{ChunkSizes, Counts, End, Status, Stop, StopWhy};
 use facts::key::{self, JobKeys};
-use facts::{Job, State, line};
+use facts::{Job, Put, State, line};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::reason::Code;
 use serde::Deserialize;
@@ -24,6 +24,10 @@ pub struct Spent {
     pub cost_micro_usd: u64,
     /// Slot time.
     pub compute_ms: u64,
+    /// Of it, that of tries after a shard's first.
+    pub again_ms: u64,
+    /// When the first try was claimed; none: there was none.
+    pub began_ms: Option<u64>,
 }
 
 impl Jobs {
@@ -74,7 +78,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Writes the summary of a job whose chunks all exist, and takes its markers away.
+    /// Writes the summary of a job whose chunks all exist, and takes its markers away. Returns the summary
+    /// where this call was the one that wrote it.
     ///
     /// # Errors
     /// [`Trouble`]; the next look goes on.
@@ -84,7 +89,7 @@ impl Jobs {
         state: &State,
         spent: Spent,
         retention_days: u32,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Option<End>, Trouble> {
         let keys = JobKeys::new(&job.tenant, &job.job);
         let chunks = (0..)
             .zip(&job.shards)
@@ -117,7 +122,7 @@ impl Jobs {
             retries: state.shards.iter().map(|shard| shard.tries.saturating_sub(1)).sum(),
             labels: job.cost_labels(),
         };
-        self.store().create(&keys.end(), text(&end)).await?;
+        let put = self.store().create(&keys.end(), text(&end)).await?;
         self.forget_sums(&keys);
         tracing::info!(
             status = ?end.status,
@@ -126,7 +131,8 @@ impl Jobs {
             unfinished = counts.unfinished,
             "job ended"
         );
-        self.clear(job, retention_days).await
+        self.clear(job, retention_days).await?;
+        Ok((put == Put::Created).then_some(end))
     }
 
     async fn summary(&self, chunk: String) -> Result<(Counts, ChunkSizes), Trouble> {

@@ -14,7 +14,7 @@ use policy::units::{Millis, UnixMs};
 
 use super::accept::{minute, ready_marker};
 use super::survey::{Pass, Survey};
-use super::{Jobs, Trouble};
+use super::{Jobs, Trouble, ended};
 use crate::act::webhooks;
 use crate::catalogue::Catalogue;
 
@@ -80,7 +80,9 @@ impl Jobs {
             }
             Phase::Finishing => {
                 let spent = self.spent(&survey, usd_per_slot_hour(world, &survey.job.pool)).await;
-                self.finish(&survey.job, &survey.state, spent, retention).await?;
+                if let Some(end) = self.finish(&survey.job, &survey.state, spent, retention).await? {
+                    ended::tell(world, &survey.job, spent, &end);
+                }
                 webhooks::announce(self.store(), world.catalogue, &survey.job).await?;
                 return Ok(Look::Ended);
             }

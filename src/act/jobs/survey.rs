@@ -13,7 +13,7 @@ use facts::{Job, JobId, Pack, State, fold};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::canary::{self, Gate};
 use policy::request::Operation;
-use policy::rescue::At;
+use policy::rescue::{At, Condition};
 use policy::units::{MicroUsd, Millis, UnixMs};
 
 use super::finish::Spent;
@@ -40,6 +40,8 @@ pub struct Survey {
     pub promoted: bool,
     /// What of it may leave for its pool.
     pub gate: Gate,
+    /// In what condition the realtime lane is for its model.
+    pub realtime: Condition,
 }
 
 /// A shard that is not done.
@@ -115,12 +117,13 @@ impl Survey {
     pub fn realtime_left(&self) -> Option<Millis> {
         let all: u64 = self.job.shards.iter().map(|shard| shard.work_ms).sum();
         let left = self.state.work_left_ms(&self.job);
-        self.job.estimate.realtime_ms.map(|whole| Millis(whole).scaled(left, all.max(1)))
+        let whole = self.job.estimate.realtime_ms.map(Millis)?;
+        Some(self.realtime.of(whole).scaled(left, all.max(1)))
     }
 
     /// How long one chunk takes in the realtime lane.
     pub fn realtime_chunk(&self) -> Millis {
-        let whole = Millis(self.job.estimate.realtime_ms.unwrap_or(0));
+        let whole = self.realtime.of(Millis(self.job.estimate.realtime_ms.unwrap_or(0)));
         whole.scaled(u64::from(self.job.chunk_lines), self.job.lines().max(1))
     }
 }
@@ -144,7 +147,8 @@ impl Jobs {
             open = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         }
         let checked = listing.iter().any(|found| found.key == keys.canary());
-        let mut survey = Survey { job, state, open, promoted, gate: Gate::Open };
+        let realtime = self.condition(&job.model);
+        let mut survey = Survey { job, state, open, promoted, gate: Gate::Open, realtime };
         survey.gate = self.gate(&survey, checked, pass);
         Ok(Some(survey))
     }
@@ -286,12 +290,14 @@ impl Jobs {
         let reads: Vec<_> = tries
             .map(|(n, k, shard)| {
                 let key = keys.try_(n, k);
-                async move { (shard, self.fact::<Try>(&key).await) }
+                async move { (shard, k, self.fact::<Try>(&key).await) }
             })
             .collect();
         let mut reads = stream::iter(reads).buffered(AT_ONCE);
-        while let Some((shard, tried)) = reads.next().await {
+        while let Some((shard, k, tried)) = reads.next().await {
             let Ok(Some(tried)) = tried else { continue };
+            let before_ms = spent.compute_ms;
+            spent.began_ms = Some(spent.began_ms.map_or(tried.at_ms, |began| began.min(tried.at_ms)));
             match tried.place {
                 Place::Realtime { work_ms, .. } => {
                     let whole = MicroUsd(job.estimate.realtime_cost_micro_usd.unwrap_or(0));
@@ -310,6 +316,9 @@ impl Jobs {
                     spent.compute_ms += ms;
                     spent.cost_micro_usd += (ms as f64 / 3_600_000.0 * usd_per_slot_hour * 1e6) as u64;
                 }
+            }
+            if k > 1 {
+                spent.again_ms += spent.compute_ms - before_ms;
             }
         }
         spent
