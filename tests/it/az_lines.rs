@@ -129,7 +129,8 @@ fn in_script(text: &str) -> Vec<Found> {
     let joined = text.replace("\\\n", " ");
     let is_command = |line: &str, at: usize| {
         let before = line[..at].trim_end();
-        before.is_empty() || ["$(", "|", "&&", ";", "do", "then", "!"].iter().any(|end| before.ends_with(end))
+        before.is_empty()
+            || ["$(", "|", "&&", ";", "do", "then", "!", "{"].iter().any(|end| before.ends_with(end))
     };
     let starts = |line: &str| line.match_indices("az ").map(|(at, _)| at).collect::<Vec<_>>();
     joined

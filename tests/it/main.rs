@@ -4,6 +4,7 @@ mod az_lines;
 mod azure_batch_client;
 mod azure_batch_shapes;
 mod deferred;
+mod deploy;
 mod doorbell;
 mod handler_batches;
 mod handler_deferred;

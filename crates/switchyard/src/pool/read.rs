@@ -96,9 +96,9 @@ fn read(pool: &Object, around: Option<&Object>, defaults: &Defaults<'_>) -> Resu
     let empty = Object::new();
     let object = |from: &'_ Object, name: &str| from.get(name).and_then(Value::as_object).cloned();
     let is_set = |name: &&str| pool.get(*name).is_some_and(|value| !value.is_null());
-    let form = if MARKS_OF_TEMPLATES.iter().any(|mark| is_set(mark)) {
+    let form = if MARKS_OF_TEMPLATES.iter().any(&is_set) {
         Form::ResourceManager
-    } else if MARKS_OF_ANSWERS.iter().any(|mark| is_set(mark)) {
+    } else if MARKS_OF_ANSWERS.iter().any(is_set) {
         Form::Shown
     } else {
         Form::DataPlane

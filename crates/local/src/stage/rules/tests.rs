@@ -19,6 +19,7 @@ fn broken(name: &str, file: &str, pointer: &str, value: Value) -> Result<(), Bro
             drop(object.remove(member).expect("it is there to be taken away"))
         }
         (Value::Array(array), value) if member == "-" => array.push(value),
+        (Value::Array(array), value) => array[member.parse::<usize>().unwrap()] = value,
         (parent, value) => parent[member] = value,
     }
     std::fs::write(&path, json.to_string()).unwrap();
