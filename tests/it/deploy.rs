@@ -73,10 +73,11 @@ fn pool_and_queues_are_those_of_the_code() {
 #[test]
 fn settings_of_the_app_are_settings() {
     let chapter = chapter();
-    let (_, line) = chapter.split_once("appsettings set").expect("settings are set");
-    let line = line.replace("\\\n", " ");
-    let line = line.lines().next().expect("split gives at least one part");
+    let (_, command) = chapter.split_once("appsettings set").expect("settings are set");
+    let joined = command.replace("\\\n", " ");
+    let line = joined.lines().next().expect("split gives at least one part");
     let (_, given) = line.split_once("--settings").expect("it has settings");
+    let given = given.to_owned();
     let names: Vec<&str> = given
         .split_whitespace()
         .filter_map(|word| word.trim_matches('"').split_once('='))
@@ -90,10 +91,11 @@ fn settings_of_the_app_are_settings() {
     }
     // Refused by Flex Consumption (51021).
     assert!(!names.contains(&"FUNCTIONS_WORKER_RUNTIME"));
-    let settings = handler::settings::Settings::read(None, |name| match name {
+    drop(names);
+    let settings = handler::settings::Settings::read(None, move |name| match name {
         "FUNCTIONS_CUSTOMHANDLER_PORT" => Some("8080".to_owned()),
         "WEBSITE_INSTANCE_ID" => Some("an instance".to_owned()),
-        _ => value(given, name),
+        _ => value(&given, name),
     });
     assert!(settings.is_ok(), "{:?}", settings.err());
 }
