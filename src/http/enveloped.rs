@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use wire::envelope::Envelope;
 
 use super::{BODY_BYTES_MAX, HeaderName, HeaderValue, Method, Request, Response, header};
@@ -108,6 +108,8 @@ pub fn is_at(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
