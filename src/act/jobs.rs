@@ -8,7 +8,8 @@
 //! - [`pack`]: shards become tasks of the pool; `batch_job`: what these are added to
 //! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
-//! - [`finish`]: what is missing is filled, the summary written; `ended`: what telemetry is told then
+//! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost; `ended`: what
+//!   telemetry is told then
 //! - [`retire`]: what is old goes
 //! - [`trace`]: what log lines about a job have in common
 
@@ -23,6 +24,7 @@ pub mod pack;
 pub mod queued;
 pub mod rescue;
 pub mod retire;
+pub mod spent;
 pub mod survey;
 pub mod trace;
 pub mod turns;

@@ -10,13 +10,15 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::App;
+use crate::act::ledger::tally;
+use crate::catalogue::prices::InForce;
 use crate::catalogue::{self, Backend, Catalogue, Context, State};
 use crate::knobs::Origin;
 use crate::metrics::{self, names};
 use crate::observe;
 use crate::telemetry;
-use facts::key;
 use facts::view::{BackendState, ProcessState, Quantiles};
+use facts::{StoreError, key};
 
 /// How often the catalogue and a file of knobs are read again.
 /// A key that was revoked is refused this much later at the latest, with the jitter below: 65 s.
@@ -98,7 +100,20 @@ pub async fn run(app: Arc<App>) {
             app.publish();
         }
     };
-    tokio::join!(state, catalogue, knobs, metrics);
+    let tally = async {
+        loop {
+            sleep(app.clock.real(tally::WRITE_EVERY)).await;
+            write_tally(&app).await;
+        }
+    };
+    tokio::join!(state, catalogue, knobs, metrics, tally);
+}
+
+/// Writes requests into the ledger that are not there yet.
+pub async fn write_tally(app: &App) {
+    if let Err(error) = app.tally.write(&app.store, &app.process(), app.now()).await {
+        tracing::warn!(%error, "requests are not in the ledger yet; trying again in a minute");
+    }
 }
 
 /// Reads knobs, catalogue and view.
@@ -168,12 +183,46 @@ async fn refresh_catalogue(app: &App) {
     };
     match catalogue::parse(&text, &app.upkeep.context) {
         Ok(catalogue) => {
-            app.metrics.keep_only(&catalogue);
             let after = named(&text, &catalogue);
-            app.catalogue.accept(catalogue, app.clock.now_ms());
+            accept(app, catalogue).await;
             record(app, after).await;
         }
         Err(problems) => refuse(app, problems.join("; ")),
+    }
+}
+
+/// Puts a catalogue in force, but for leaps of prices that nobody confirmed.
+async fn accept(app: &App, mut catalogue: Catalogue) {
+    let before = app.catalogue.now();
+    let in_force = match &before {
+        Some(before) => InForce::of(before),
+        None => prices_of_store(app).await,
+    };
+    catalogue.hold_leaps(&in_force);
+    let told = before.map(|before| before.held_prices.clone()).unwrap_or_default();
+    for held in catalogue.held_prices.iter().filter(|held| !told.contains(held)) {
+        tracing::error!(held, "a price leaps and is not taken");
+    }
+    let taken = InForce::of(&catalogue);
+    app.metrics.keep_only(&catalogue);
+    app.catalogue.accept(catalogue, app.clock.now_ms());
+    if taken != in_force {
+        let text = serde_json::to_string(&taken).expect("prices are plain data, which always serializes");
+        if let Err(error) = app.store.overwrite(key::PRICES, text).await {
+            tracing::warn!(%error, "prices in force were not kept; a process that begins takes any");
+        }
+    }
+}
+
+/// Prices that other processes took; none where there are none, or nobody can tell.
+async fn prices_of_store(app: &App) -> InForce {
+    match app.store.get(key::PRICES).await {
+        Ok(object) => serde_json::from_slice(&object.content).unwrap_or_default(),
+        Err(StoreError::NotFound(_)) => InForce::default(),
+        Err(error) => {
+            tracing::warn!(%error, "prices in force cannot be read; those of the catalogue are taken");
+            InForce::default()
+        }
     }
 }
 

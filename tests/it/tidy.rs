@@ -59,6 +59,7 @@ const HANDLER_MODULES: &[(&str, &[&str])] = &[
     ),
     ("act", &["act", "azure", "catalogue", "failure", "http", "knobs", "metrics", "telemetry"]),
     ("observe", &["azure", "catalogue", "knobs", "metrics", "observe"]),
+    ("doctor", &["app", "azure", "catalogue", "doctor", "knobs", "settings"]),
     ("azure", &["azure", "settings", "telemetry"]),
     ("settings", &[]),
     ("envelope", &[]),

@@ -1,6 +1,7 @@
 //! What can be asked for on the command line; a command that has several of its own is a module.
 
 mod dead;
+mod doctor;
 mod formula;
 mod knobs;
 mod pool;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use dead::{Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since};
+pub use doctor::Doctor;
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
 pub use pool::{Pool, PoolLint};
@@ -63,6 +65,13 @@ pub enum Command {
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Status(Status),
+    /// Say what is wrong with settings, identity, roles, services, pools and quotas, each with its remedy.
+    ///
+    /// The handler is started once more, looks at its own settings and services and ends. It writes one
+    /// object, state/doctor-….json, and deletes it, and asks each backend for its models; all else is read.
+    ///
+    /// Exit code: 0 all is well; 1 there are warnings, or doctor itself failed; 2 something is broken.
+    Doctor(Doctor),
     /// List, set and roll back what is tuned while the system runs.
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
@@ -109,6 +118,7 @@ impl Command {
             | Command::Stage(Stage { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Tenant(Tenant { json, .. })
+            | Command::Doctor(Doctor { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,

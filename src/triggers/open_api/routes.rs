@@ -47,6 +47,7 @@ pub const ROUTES: &[Route] = &[
     route("/api/jobs/{id}/promote", "POST"),
     route("/api/explain", "POST"),
     route("/api/status", "GET, HEAD"),
+    route("/api/status/cost", "GET, HEAD"),
     route("/api/status/replicas/{backend}", "GET, HEAD"),
     route("/api/operate/knobs", "GET, HEAD, PATCH"),
     route("/api/operate/knobs/refresh", "POST"),

@@ -222,6 +222,7 @@ impl Stack {
             ready.webhook_secret = Some(keys::webhook_secret().map_err(io("no random bytes"))?);
         }
         let own = platform::app_settings(options.clock, &files, &ready, (&storage, &batch, &telemetry));
+        ready.settings = own.iter().cloned().collect();
         let settings = options.settings.iter().cloned().chain(own).collect();
         let stop = CancellationToken::new();
         let run = platform::HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
