@@ -205,3 +205,27 @@ async fn acted(
 fn done() -> Result<Done, Failure> {
     Ok(Done::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_lie_below_those_of_the_host() {
+        let host: Value = serde_json::from_str(include_str!("../host.json")).unwrap();
+        assert_eq!(host["functionTimeout"], "00:10:00");
+        let host_kills_at = Duration::from_secs(600);
+        // The platform's ingress ends an HTTP request at 230 s; a timer's run must not meet the next one.
+        let cases = [
+            (HTTP_WITHIN, Duration::from_secs(230)),
+            (Function::Dispatch.within(), host_kills_at),
+            (Function::DeadLetter.within(), host_kills_at),
+            (Function::Sweep.within(), Duration::from_secs(30)),
+            (Function::Metrics.within(), Duration::from_secs(60)),
+            (Function::Rebalance.within(), Duration::from_secs(300)),
+        ];
+        for (own, others) in cases {
+            assert!(own < others && others <= host_kills_at, "{own:?} {others:?}");
+        }
+    }
+}
