@@ -44,18 +44,32 @@ const ENVELOPE_BYTES_MAX: usize = 1024 * 1024;
 pub async fn answer(app: Arc<App>, request: Request) -> Response {
     let response = if let Some(function) = envelope_function(&app, &request) {
         invoke(&app, request, function).await
+    } else if app.under_host() && request.method == Method::POST && http::enveloped::is_at(&request.path) {
+        http::enveloped::pack(enveloped(&app, request).await).await
     } else if request.path == "/" {
         // The host's readiness probe: any answer will do, and this one needs nothing.
         http::bytes(200, bytes::Bytes::from_static(b"switchyard\n"))
     } else {
-        match tokio::time::timeout(HTTP_WITHIN, api(&app, request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(failure)) => http::failure(&failure),
-            Err(_) => http::failure(&Failure::new(Kind::TimedOut, "timeout", "no answer in time; try again")),
-        }
+        served(&app, request).await
     };
     app.metrics.answered(response.status().as_u16());
     response
+}
+
+/// A request that the host sent as an envelope, answered as ever: by its own keys.
+async fn enveloped(app: &App, request: Request) -> Response {
+    match http::enveloped::unpack(request).await {
+        Ok(request) => served(app, request).await,
+        Err(failure) => http::failure(&failure),
+    }
+}
+
+async fn served(app: &App, request: Request) -> Response {
+    match tokio::time::timeout(HTTP_WITHIN, api(app, request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(failure)) => http::failure(&failure),
+        Err(_) => http::failure(&Failure::new(Kind::TimedOut, "timeout", "no answer in time; try again")),
+    }
 }
 
 async fn api(app: &App, request: Request) -> Result<Response, Failure> {
@@ -190,4 +204,28 @@ async fn acted(
 /// What a function with nothing to say answers.
 fn done() -> Result<Done, Failure> {
     Ok(Done::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_lie_below_those_of_the_host() {
+        let host: Value = serde_json::from_str(include_str!("../host.json")).unwrap();
+        assert_eq!(host["functionTimeout"], "00:10:00");
+        let host_kills_at = Duration::from_secs(600);
+        // The platform's ingress ends an HTTP request at 230 s; a timer's run must not meet the next one.
+        let cases = [
+            (HTTP_WITHIN, Duration::from_secs(230)),
+            (Function::Dispatch.within(), host_kills_at),
+            (Function::DeadLetter.within(), host_kills_at),
+            (Function::Sweep.within(), Duration::from_secs(30)),
+            (Function::Metrics.within(), Duration::from_secs(60)),
+            (Function::Rebalance.within(), Duration::from_secs(300)),
+        ];
+        for (own, others) in cases {
+            assert!(own < others && others <= host_kills_at, "{own:?} {others:?}");
+        }
+    }
 }

@@ -3,13 +3,15 @@
 //!
 //! The folder is written beside its place and renamed, so that nobody ever sees half of one.
 //!
-//! - [`package`]: the folder as the zip that is deployed
-//! - [`elf`]: whether a program would start where it is sent
-//! - [`ignore`]: `.funcignore`
+//! - [`package`][]: the folder as the zip that is deployed
+//! - [`elf`][]: whether a program would start where it is sent
+//! - [`ignore`][]: `.funcignore`, the files that stay behind
+//! - [`rules`][]: what the host demands of host.json and function.json, or takes in silence and drops
 
 pub mod elf;
 pub mod ignore;
 pub mod package;
+pub mod rules;
 
 use std::path::{Path, PathBuf};
 
@@ -66,6 +68,9 @@ pub enum Error {
         /// What the host would say.
         why: String,
     },
+    /// The host would refuse or drop something.
+    #[error(transparent)]
+    Rule(#[from] rules::Broken),
     /// The executable would lose its execute bit in a zip.
     #[error("host.json names {0} as customHandler.description.defaultExecutablePath; it must be `{HANDLER}`")]
     Executable(String),
@@ -134,6 +139,7 @@ pub fn check(folder: &Path) -> Result<Vec<String>, Error> {
     if let Some((name, why)) = app.in_error.into_iter().next() {
         return Err(Error::Function { name, why });
     }
+    rules::check(folder)?;
     let mut names: Vec<String> = app.functions.into_iter().map(|function| function.name).collect();
     names.sort_unstable();
     Ok(names)

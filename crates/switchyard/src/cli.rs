@@ -44,6 +44,10 @@ pub enum Command {
     /// Run a staged custom-handler app, in any language, under a stand-in for the Functions host.
     Host(Host),
     /// Write the folder that the Functions host runs: host.json, functions and handler side by side.
+    ///
+    /// With --zip also the package that is deployed, the same bytes at every run; with --worker the program for
+    /// the nodes of a pool. What would not start in Azure is refused: a handler that needs a newer glibc than
+    /// the host's image, a worker that needs a newer one than the nodes', the wrong processor.
     Stage(Stage),
     /// Run a file of requests before a deadline, at the least cost, and write its results.
     ///
@@ -111,11 +115,12 @@ impl Command {
             | Command::Jobs(Jobs { json, .. })
             | Command::Why(Why { json, .. })
             | Command::Status(Status { json, .. })
+            | Command::Stage(Stage { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Tenant(Tenant { json, .. })
             | Command::Doctor(Doctor { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
-            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
+            Command::Up(_) | Command::Host(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
             Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
             Command::Pool(Pool::Lint(PoolLint { json, .. })) => *json,
@@ -231,9 +236,24 @@ pub struct Stage {
     /// The folder to write. One that was not staged before must be empty.
     #[arg(default_value = "dist")]
     pub folder: PathBuf,
-    /// Take the handler that lies beside this program, without building.
+    /// Pack the folder as FILE, to be deployed; its handler is built static.
+    #[arg(long, value_name = "FILE")]
+    pub zip: Option<PathBuf>,
+    /// Write the worker as FILE, for the nodes of a pool.
+    #[arg(long, value_name = "FILE")]
+    pub worker: Option<PathBuf>,
+    /// Take this handler, built elsewhere.
+    #[arg(long, value_name = "PROGRAM")]
+    pub handler_program: Option<PathBuf>,
+    /// Take this worker, built elsewhere.
+    #[arg(long, value_name = "PROGRAM", requires = "worker")]
+    pub worker_program: Option<PathBuf>,
+    /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which Switchyard is asked.

@@ -66,7 +66,7 @@ pub fn pack(folder: &Path, file: &Path) -> Result<Packed, Error> {
 pub fn copy_program(program: &Path, file: &Path) -> Result<Packed, Error> {
     write(file, |mut next| {
         std::io::copy(&mut File::open(program)?, &mut next)?;
-        super::make_executable(&next)
+        super::make_executable(next)
     })
 }
 

@@ -2,12 +2,15 @@
 
 use super::*;
 
-/// A dynamic program: its linker, its libraries, and (version, symbol, only weak) of `libc.so.6`.
+/// A version of `libc.so.6`, a symbol of it, and whether only weak ones have it.
+type Version<'a> = (&'a str, &'a str, bool);
+
+/// A dynamic program.
 struct Made<'a> {
     machine: u16,
     interpreter: &'a str,
     libraries: &'a [&'a str],
-    versions: &'a [(&'a str, &'a str, bool)],
+    versions: &'a [Version<'a>],
 }
 
 const PLAIN: Made<'static> =
@@ -97,7 +100,7 @@ const VERSION_HIDDEN_BIT: u16 = 0x8000;
 
 #[test]
 fn the_newest_symbol_decides() {
-    let cases: [(&[(&str, &str, bool)], Option<&str>); 6] = [
+    let cases: [(&[Version<'_>], Option<&str>); 6] = [
         (&[("GLIBC_2.2.5", "memcpy", false), ("GLIBC_2.31", "x", false)], None),
         (
             &[("GLIBC_2.34", "pthread_join", false), ("GLIBC_2.9", "pipe2", false)],
