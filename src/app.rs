@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::act;
+use crate::act::dead::DeadLetters;
 use crate::act::jobs::Jobs;
 use crate::act::ledger::machines::LastMinute;
 use crate::act::ledger::tally::Tally;
@@ -57,6 +58,8 @@ pub struct App {
     pub store: Store,
     /// The deferred lane.
     pub jobs: Jobs,
+    /// Messages that nobody works on.
+    pub dead_letters: DeadLetters,
     /// Tells webhooks.
     pub webhooks: Webhooks,
     /// Places of uploads under way.
@@ -161,6 +164,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
     let jobs = Jobs::new(store.clone(), settings.clock, batch, doorbell, store_url);
     let webhooks = Webhooks::new(jobs.clone(), settings.webhooks_allow_private);
     let webhooks = webhooks.map_err(|error| format!("no HTTP client: {error}"))?;
+    let dead_letters = DeadLetters::new(jobs.clone(), settings.clock);
     let telemetry = match &settings.telemetry {
         Some(connection) => Telemetry::start(connection, client.clone(), &settings.instance)?,
         None => Telemetry::default(),
@@ -182,6 +186,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         views: Views::default(),
         store,
         jobs,
+        dead_letters,
         webhooks,
         uploads: Semaphore::new(UPLOADS_MAX),
         records,

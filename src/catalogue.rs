@@ -335,6 +335,7 @@ fn backend(spec: &file::Backend, context: &Context) -> Result<Arc<Backend>, Stri
             starting_replicas: 0,
             in_flight: 0,
             speed: speed(spec.speed),
+            pace: policy::pace::Pace::CATALOGUE,
             cold_start: spread(spec.cold_start_ms),
             breaker: policy::breaker::State::Closed,
             last_used: None,

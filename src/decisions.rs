@@ -1,5 +1,7 @@
 //! Decisions on their way to the store: one line each, written together every 30 s or 1 MiB. What
 //! a killed process had not written yet is lost: at most that much, and it is told here.
+//!
+//! Actions are few and matter more: each is written at once, and whoever acted waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,6 +24,10 @@ const WRITE_BYTES: usize = 1024 * 1024;
 pub struct Records {
     lines: mpsc::Sender<String>,
     dropped: Arc<AtomicU64>,
+    store: Store,
+    clock: Clock,
+    process: String,
+    acts: Arc<AtomicU64>,
 }
 
 /// Writes what [`Records`] took.
@@ -39,8 +45,15 @@ pub fn records(store: Store, clock: Clock, instance: &str) -> (Records, Writer) 
     let (sender, lines) = mpsc::channel(WAITING_MAX);
     // A process that starts again under the same instance name must not meet its own old keys.
     let process = format!("{instance}-{:08x}", getrandom::u32().unwrap_or_default());
-    let writer = Writer { lines, store, clock, process, written: 0 };
-    (Records { lines: sender, dropped: Arc::default() }, writer)
+    let records = Records {
+        lines: sender,
+        dropped: Arc::default(),
+        store: store.clone(),
+        clock,
+        process: format!("{process}-acts"),
+        acts: Arc::default(),
+    };
+    (records, Writer { lines, store, clock, process, written: 0 })
 }
 
 impl Records {
@@ -48,6 +61,18 @@ impl Records {
     pub fn add(&self, line: String) {
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Writes down what somebody did, in an object of its own; the log has it too. An action that cannot be
+    /// written was made all the same.
+    pub async fn act(&self, action: audit::action::Action<'_>) {
+        let line = audit::action::line(action);
+        tracing::info!(action = line, "acted");
+        let n = self.acts.fetch_add(1, Relaxed);
+        let key = key::decisions(&hour(self.clock.now_ms()), &self.process, n);
+        if let Err(error) = self.store.create(&key, line + "\n").await {
+            tracing::error!(%error, key, "an action is in the log and not in the audit folder");
         }
     }
 

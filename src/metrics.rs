@@ -3,6 +3,7 @@
 //! with its request, so no count can leak.
 
 mod backend;
+pub mod pace;
 mod publish;
 mod tenants;
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use audit::action::{Action, Actor, Did};
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::App;
@@ -12,6 +14,7 @@ use crate::act::ledger::tally;
 use crate::catalogue::prices::InForce;
 use crate::catalogue::{self, Backend, Catalogue, Context, State};
 use crate::knobs::Origin;
+use crate::metrics;
 use crate::observe;
 use facts::view::{BackendState, ProcessState, Quantiles};
 use facts::{StoreError, key};
@@ -38,12 +41,19 @@ pub struct Sources {
     file: Option<PathBuf>,
     context: Context,
     etag: Mutex<Option<String>>,
+    /// What the catalogue in force is, for the audit log; none before the first.
+    in_force: Mutex<Option<Value>>,
 }
 
 impl Sources {
     /// From a file if one is named, else from the store.
     pub fn new(file: Option<PathBuf>, context: Context) -> Sources {
-        Sources { file, context, etag: Mutex::default() }
+        Sources { file, context, etag: Mutex::default(), in_force: Mutex::default() }
+    }
+
+    /// Remembers what is in force now, and says what was.
+    fn follow(&self, after: Value) -> Option<Value> {
+        self.in_force.lock().expect("no holder of this lock panics").replace(after)
     }
 }
 
@@ -54,6 +64,7 @@ pub async fn run(app: Arc<App>) {
             sleep(app.clock.real(STATE_EVERY)).await;
             write_state(&app).await;
             app.views.refresh(&app.store).await;
+            keep_conditions(&app);
         }
     };
     let catalogue = async {
@@ -97,6 +108,13 @@ pub async fn write_tally(app: &App) {
 /// Reads knobs, catalogue and view.
 pub async fn refresh(app: &App) {
     tokio::join!(refresh_knobs(app), refresh_catalogue(app), app.views.refresh(&app.store));
+    keep_conditions(app);
+}
+
+/// Tells the deferred lane how fast the realtime lane works now.
+fn keep_conditions(app: &App) {
+    let Some(catalogue) = app.catalogue.now() else { return };
+    app.jobs.keep_conditions(observe::conditions(&catalogue, &app.metrics, &app.views, app.now()));
 }
 
 /// Waits for knobs that somebody read: those that the store keeps while the vault is asked; else the
@@ -118,6 +136,33 @@ fn jitter(max_ms: u64) -> Duration {
     Duration::from_millis(getrandom::u64().unwrap_or_default() % max_ms)
 }
 
+/// What the audit log says of a catalogue: enough to find it, and none of its hashes of keys.
+fn named(text: &[u8], catalogue: &Catalogue) -> Value {
+    json!({
+        "sha256": key::hex_sha256(text),
+        "models": catalogue.models.len(),
+        "backends": catalogue.backends.len(),
+        "pools": catalogue.pools.len(),
+        "tenants": catalogue.tenants.len(),
+    })
+}
+
+/// Writes into the audit log that this process follows another catalogue; the first is none.
+async fn record(app: &App, after: Value) {
+    let before = app.upkeep.follow(after.clone());
+    let Some(before) = before.filter(|before| *before != after) else { return };
+    let action = Action {
+        at: app.now().0,
+        actor: Actor::Function("upkeep"),
+        request_id: None,
+        did: Did::CatalogueChanged,
+        target: "catalogue",
+        before,
+        after,
+    };
+    app.records.act(action).await;
+}
+
 async fn refresh_catalogue(app: &App) {
     let text = match read_catalogue(app).await {
         Ok(Some(text)) => text,
@@ -125,7 +170,11 @@ async fn refresh_catalogue(app: &App) {
         Err(problem) => return refuse(app, problem),
     };
     match catalogue::parse(&text, &app.upkeep.context) {
-        Ok(catalogue) => accept(app, catalogue).await,
+        Ok(catalogue) => {
+            let after = named(&text, &catalogue);
+            accept(app, catalogue).await;
+            record(app, after).await;
+        }
         Err(problems) => refuse(app, problems.join("; ")),
     }
 }
@@ -208,6 +257,7 @@ async fn write_state(app: &App) {
             last_failed_unix_ms: seen.last_failed.map(|at| at.0),
             breaker_closed: seen.breaker == policy::breaker::State::Closed,
             replicas: observe::replicas(backend, &app.metrics, now),
+            pace: metrics::pace::shared(seen.pace),
         }
     };
     let backends = catalogue.backends.iter().map(|backend| (backend.name.clone(), state(backend)));

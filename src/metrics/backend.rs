@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use policy::breaker::{self, Breaker};
+use policy::pace::Measured;
 use policy::snapshot::Spread;
 use policy::units::{Millis, UnixMs};
 
@@ -22,6 +23,7 @@ pub struct Backend {
     latencies: Mutex<Latencies>,
     breaker: Mutex<Breaker>,
     turned_away: Mutex<TurnedAway>,
+    pace: Mutex<Measured>,
     planned: AtomicU32,
 }
 
@@ -63,6 +65,8 @@ pub struct Observed {
     pub breaker: breaker::State,
     /// Replicas that the scaler was told to have.
     pub planned: u32,
+    /// What answers took against what was expected.
+    pub pace: Measured,
 }
 
 /// A try that is under way; counted until it is dropped.
@@ -118,6 +122,7 @@ impl Backend {
             latency: self.latencies.lock().expect("no holder of this lock panics").spread(),
             breaker: self.breaker.lock().expect("no holder of this lock panics").state(now),
             planned: self.planned.load(Relaxed),
+            pace: *self.pace.lock().expect("no holder of this lock panics"),
         }
     }
 
@@ -131,6 +136,7 @@ impl Backend {
             last_failed: instant(&self.last_failed_ms),
             breaker: self.breaker.lock().expect("no holder of this lock panics").state(now),
             planned: self.planned.load(Relaxed),
+            pace: *self.pace.lock().expect("no holder of this lock panics"),
             ..Observed::default()
         }
     }
@@ -144,6 +150,12 @@ impl UnderWay {
         let took = u32::try_from(took.0).unwrap_or(u32::MAX);
         self.backend.latencies.lock().expect("no holder of this lock panics").push(took);
         self.backend.breaker.lock().expect("no holder of this lock panics").succeeded();
+    }
+
+    /// The whole answer took so long, where `expected` was expected of a backend that was ready.
+    pub fn paced(&self, now: UnixMs, took: Millis, expected: Millis) {
+        let mut pace = self.backend.pace.lock().expect("no holder of this lock panics");
+        *pace = pace.with(took, expected, now);
     }
 
     /// The backend answered, but the request was at fault: that says nothing about the backend's

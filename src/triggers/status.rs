@@ -3,6 +3,7 @@
 
 mod cost;
 mod pools;
+mod prices;
 
 use facts::view::View;
 use policy::units::UnixMs;
@@ -16,6 +17,9 @@ use crate::failure::{Failure, Kind};
 use crate::http::{self, Request, Response};
 use crate::knobs;
 use crate::observe;
+
+/// From twice the catalogue's time on a backend is told to be slow.
+const PACE_SLOW_PERCENT: u32 = 200;
 
 /// Answers `/api/status`, `/api/status/cost` and `/api/status/replicas/{backend}`.
 ///
@@ -137,8 +141,23 @@ fn at_risk(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<St
             risks.push(format!("{:.2} of {:.2} USD of this hour are spent", spent.usd(), cap.usd()));
         }
     }
+    risks.extend(prices::at_risk(catalogue, now));
+    risks.extend(slow(app, catalogue, now));
     risks.extend(pools::at_risk(catalogue, view, &knobs.knobs));
     risks
+}
+
+/// Backends that work at less than half of what the catalogue says: what is promised by it is corrected, what
+/// is bought by it is not.
+fn slow(app: &App, catalogue: &Catalogue, now: UnixMs) -> Vec<String> {
+    let told = |found: &std::sync::Arc<Backend>| {
+        let percent = observe::measured_now(found, &app.metrics, &app.views, now).pace(now).percent();
+        let times = f64::from(percent) / 100.0;
+        (percent >= PACE_SLOW_PERCENT).then(|| {
+            format!("{} takes {times:.1} times what the catalogue says: measure its speed anew", found.name)
+        })
+    };
+    catalogue.backends.iter().filter_map(told).collect()
 }
 
 fn wasted(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<String> {
@@ -164,6 +183,7 @@ fn wasted(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<Str
 fn backend(app: &App, backend: &Backend, now: UnixMs) -> Value {
     let own = app.metrics.backend(&backend.name).observed(now);
     let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
+    let measured = observe::measured_now(backend, &app.metrics, &app.views, now);
     let breaker = match own.breaker {
         breaker::State::Closed => json!({ "state": "closed" }),
         breaker::State::Open { until } => json!({ "state": "open", "until_unix_ms": until.0 }),
@@ -183,6 +203,15 @@ fn backend(app: &App, backend: &Backend, now: UnixMs) -> Value {
         "cold_start_catalogue_ms": { "p50": backend.facts.cold_start.p50.0, "p95": backend.facts.cold_start.p95.0 },
         "usd_per_replica_hour": backend.facts.price_per_replica_hour.usd(),
         "price_date": backend.price_date,
+        "price_age_days": policy::price::age_days(&backend.price_date, now),
+        "speed_catalogue": {
+            "base_ms": seen.speed.base.0,
+            "per_item_us": seen.speed.per_item_us,
+            "per_token_in_us": seen.speed.per_token_in_us,
+            "per_token_out_us": seen.speed.per_token_out_us,
+        },
+        "pace_percent": measured.pace(now).percent(),
+        "pace_answers": measured.answers(),
     })
 }
 

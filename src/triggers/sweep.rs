@@ -18,7 +18,6 @@ use crate::act::jobs::look::{Look, World};
 use crate::act::jobs::survey::Pass;
 use crate::act::jobs::trace;
 use crate::act::merge::merge;
-use crate::act::realtime::Realtime;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::observe;
@@ -134,13 +133,8 @@ async fn look(app: &App, world: World<'_>, pass: &Pass, due: &Due) -> Result<(),
     // open job always has a marker beside it.
     let hint = key::due(key::NOW, &due.tenant, &due.job);
     app.store.delete(&hint).await?;
-    let realtime = Realtime {
-        client: &app.client,
-        metrics: &app.metrics,
-        catalogue: world.catalogue,
-        knobs: world.knobs,
-        clock: app.clock,
-    };
+    let expects = super::dispatch::expects(app, world.catalogue);
+    let realtime = super::dispatch::lane(app, world, &expects);
     let looked = jobs.look_and_check(world, (&due.tenant, &due.job), pass, &realtime).await?;
     if let Look::Again(at) = looked {
         let old: Vec<String> = due.markers.iter().map(|marker| marker.key.clone()).collect();

@@ -1,6 +1,13 @@
 //! Where everything lies. No key is a folder of another, so that a folder of files can hold them.
 
+mod dead;
+
 use sha2::{Digest, Sha256};
+
+pub use dead::{
+    DEAD, Dead, dead_letter, dead_letter_of, dead_marks, dead_replayed, dead_returned, is_dead_letter_id,
+    read_dead,
+};
 
 use crate::JobId;
 
@@ -38,8 +45,6 @@ pub const TENANTS: &str = "t/";
 pub const LEDGER: &str = "ledger/";
 /// Prices in force, as they were last taken.
 pub const PRICES: &str = "state/prices.json";
-/// Dead letters.
-pub const DEAD: &str = "dead/";
 
 /// Times count down in listings, so that the newest comes first: 10^13 ms is the year 2286.
 const TIME_END: u64 = 9_999_999_999_999;
@@ -54,11 +59,6 @@ pub fn process_state(instance: &str) -> String {
 /// The process of a [`process_state`]; none where the key is none.
 pub fn read_process_state(key: &str) -> Option<&str> {
     key.strip_prefix(PROCESS_STATES)?.strip_suffix(".json")
-}
-
-/// A dead letter, by the hash of its body: delivered twice, it is one.
-pub fn dead_letter(body: &[u8]) -> String {
-    format!("{DEAD}{}.json", hex_sha256(body))
 }
 
 /// An alert, by what it calls itself and whether it says that it is over: told twice, it is one.
@@ -484,8 +484,6 @@ mod tests {
         let keys = JobKeys::new("dev", &job);
         assert_eq!(keys.try_(3, 2), format!("t/dev/jobs/{job}/tries/000003-002.json"));
         assert_eq!(keys.chunk(3, 2), format!("t/dev/jobs/{job}/out/000003-0002.jsonl"));
-        let empty = "dead/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.json";
-        assert_eq!(dead_letter(b""), empty);
         assert_eq!(read_alert(&alert("a", true)), Some((hex_sha256(b"a").as_str(), true)));
         assert_eq!(read_alert(&alert("a", false)).map(|(_, is_over)| is_over), Some(false));
         assert_eq!(read_alert("alerts/x.json"), None);

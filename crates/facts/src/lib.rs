@@ -9,6 +9,7 @@
 //! - [`file`]: what is known of an uploaded file
 //! - [`hook`]: what came of telling a webhook that a job ended
 //! - [`upload`]: what is known of one in parts
+//! - [`dead`]: messages that nobody works on
 //! - [`pack`]: one Azure Batch task: shards of one or many jobs
 //! - [`line`][]: an item going in and its result coming out
 //! - [`ledger`]: what was paid for and who used it
@@ -17,6 +18,7 @@
 //! - [`view`]: what processes tell each other; the only state that is overwritten
 //! - [`fault`]: killing this process at a chosen write, for tests
 
+pub mod dead;
 pub mod fault;
 pub mod file;
 pub mod fold;

@@ -1,15 +1,21 @@
-//! What can be asked for on the command line; `formula`, `knobs` and `tenant` hold what their commands take.
+//! What can be asked for on the command line; a command that has several of its own is a module.
 
+mod dead;
 mod formula;
 mod knobs;
+mod pool;
+mod report;
 mod tenant;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use dead::{Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since};
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
+pub use pool::{Pool, PoolLint};
+pub use report::Report;
 pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};
 
 use crate::client::{JobId, Key};
@@ -55,11 +61,20 @@ pub enum Command {
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Status(Status),
+    /// Tell what a month cost, by team or otherwise: rows add up to the total, idle machines and starts have
+    /// rows of their own, and beside each stands the same work, all of it in the realtime lane.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Report(Report),
     /// List, set and roll back what is tuned while the system runs.
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     #[command(subcommand)]
     Knobs(Knobs),
+    /// List dead letters: messages that nobody works on. Show, replay and delete them.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Dead(Dead),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -80,6 +95,9 @@ pub enum Command {
     /// Check, lint, evaluate or explain an Azure Batch autoscale formula, without Azure.
     #[command(subcommand)]
     Formula(Formula),
+    /// Check an Azure Batch pool, without Azure: machines and images that end, and what else is wrong.
+    #[command(subcommand)]
+    Pool(Pool),
 }
 
 impl Command {
@@ -91,13 +109,16 @@ impl Command {
             | Command::Jobs(Jobs { json, .. })
             | Command::Why(Why { json, .. })
             | Command::Status(Status { json, .. })
+            | Command::Report(Report { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Tenant(Tenant { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
             Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
+            Command::Pool(Pool::Lint(PoolLint { json, .. })) => *json,
             Command::Knobs(command) => command.is_json(),
+            Command::Dead(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }

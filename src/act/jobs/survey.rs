@@ -13,7 +13,7 @@ use facts::{Job, JobId, Pack, State, fold};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::canary::{self, Gate};
 use policy::request::Operation;
-use policy::rescue::At;
+use policy::rescue::{At, Condition};
 use policy::units::{Millis, UnixMs};
 
 use super::look::World;
@@ -39,6 +39,8 @@ pub struct Survey {
     pub promoted: bool,
     /// What of it may leave for its pool.
     pub gate: Gate,
+    /// In what condition the realtime lane is for its model.
+    pub realtime: Condition,
 }
 
 /// A shard that is not done.
@@ -114,12 +116,13 @@ impl Survey {
     pub fn realtime_left(&self) -> Option<Millis> {
         let all: u64 = self.job.shards.iter().map(|shard| shard.work_ms).sum();
         let left = self.state.work_left_ms(&self.job);
-        self.job.estimate.realtime_ms.map(|whole| Millis(whole).scaled(left, all.max(1)))
+        let whole = self.job.estimate.realtime_ms.map(Millis)?;
+        Some(self.realtime.of(whole).scaled(left, all.max(1)))
     }
 
     /// How long one chunk takes in the realtime lane.
     pub fn realtime_chunk(&self) -> Millis {
-        let whole = Millis(self.job.estimate.realtime_ms.unwrap_or(0));
+        let whole = self.realtime.of(Millis(self.job.estimate.realtime_ms.unwrap_or(0)));
         whole.scaled(u64::from(self.job.chunk_lines), self.job.lines().max(1))
     }
 }
@@ -143,7 +146,8 @@ impl Jobs {
             open = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         }
         let checked = listing.iter().any(|found| found.key == keys.canary());
-        let mut survey = Survey { job, state, open, promoted, gate: Gate::Open };
+        let realtime = self.condition(&job.model);
+        let mut survey = Survey { job, state, open, promoted, gate: Gate::Open, realtime };
         survey.gate = self.gate(&survey, checked, pass);
         Ok(Some(survey))
     }

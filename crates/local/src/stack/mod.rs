@@ -338,8 +338,8 @@ fn start_batch(
         "id": POOL,
         "vmSize": "STANDARD_NC4AS_T4_V3",
         "virtualMachineConfiguration": {
-            "imageReference": {"publisher": "microsoft-dsvm", "offer": "ubuntu-hpc", "sku": "2204"},
-            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+            "imageReference": {"publisher": "microsoft-dsvm", "offer": "ubuntu-hpc", "sku": "2404"},
+            "nodeAgentSKUId": "batch.node.ubuntu 24.04",
         },
         "taskSlotsPerNode": 1,
     });

@@ -224,8 +224,8 @@ fn notes(sums: &Sums, prices: &[wire::cost::Price], seen: Seen, unseen_us: u64) 
     for price in prices.iter().filter(|price| price.is_old) {
         let age = price.age_days.map_or("of an unknown day".to_owned(), |days| format!("{days} days old"));
         notes.push(format!(
-            "the price of {} {} is {age}: look it up again, at most {} days are sound",
-            price.lane,
+            "the price of a {} of {} is {age}: look it up again, at most {} days are sound",
+            price.machine.as_deref().unwrap_or("machine"),
             price.place,
             price::PRICE_AGE_DAYS_MAX
         ));
