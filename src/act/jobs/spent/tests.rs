@@ -4,24 +4,10 @@ use facts::job::{Class, Estimate, Input, Kind, Shard};
 use serde_json::json;
 
 use super::*;
-use crate::catalogue::{self, Context};
-use crate::settings::Settings;
+use crate::catalogue;
 
 /// A pool with two slots a node at 0.10, and a backend at 1.50.
 fn catalogue() -> Catalogue {
-    let settings = Settings::read(Some("127.0.0.1:0"), |name| match name {
-        "BLOB_URL" => Some("file:///tmp".to_owned()),
-        "KNOBS_FILE" => Some("k".to_owned()),
-        _ => None,
-    });
-    let context = Context {
-        default_backend: None,
-        default_pool: None,
-        has_batch: true,
-        secrets: settings.expect("these settings are enough").secrets,
-        loopback_only: false,
-        webhooks_allow_private: false,
-    };
     let speed = json!({ "base_ms": 1, "p95_percent": 100 });
     let text = json!({
         "v": 1,
@@ -32,7 +18,7 @@ fn catalogue() -> Catalogue {
         "pools": [{ "name": "spot", "region": "r", "models": ["m"], "usd_per_node_hour": 0.1, "price_date": "2026-11-01",
             "max_nodes": 1, "slots_per_node": 2, "speed": speed, "boot_ms": { "p50": 1, "p95": 1 } }],
     });
-    catalogue::parse(text.to_string().as_bytes(), &context).unwrap()
+    catalogue::parse(text.to_string().as_bytes(), &catalogue::tests::context()).unwrap()
 }
 
 /// Two shards of 10 s; all of it costs 20,000 in the realtime lane.
