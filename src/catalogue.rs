@@ -459,4 +459,4 @@ pub fn operation(operation: policy::request::Operation) -> Operation {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

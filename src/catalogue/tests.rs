@@ -5,7 +5,8 @@ use policy::units::MicroUsd;
 use super::*;
 use crate::settings::Settings;
 
-fn context() -> Context {
+/// What other tests check catalogues of their own with.
+pub(crate) fn context() -> Context {
     let settings = Settings::read(Some("127.0.0.1:0"), |name| match name {
         "BLOB_URL" => Some("file:///tmp".to_owned()),
         "KNOBS_FILE" => Some("k".to_owned()),

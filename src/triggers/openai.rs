@@ -2,6 +2,7 @@
 //! tier; [`models`] lists; [`files`] takes uploads, [`mod@uploads`] those in parts, [`batches`] makes jobs of them.
 
 pub mod batches;
+mod charge;
 pub mod controls;
 pub mod defer;
 pub mod files;

@@ -17,6 +17,7 @@ mod handler_realtime;
 mod handler_stage;
 mod handler_uploads;
 mod identity;
+mod ledger;
 mod readme;
 mod rebalance;
 mod tenants;

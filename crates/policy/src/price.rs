@@ -134,7 +134,7 @@ pub fn must_be_confirmed(in_force: MicroUsd, new: MicroUsd) -> bool {
 
 /// Whole days since the date on which a price was read, as `2026-11-01`; none where the text is no date.
 /// A date to come is today's.
-pub fn age_days(read_on: &str, now: UnixMs) -> Option<u32> {
+pub fn age_days(read_on: &str, now: UnixMs) -> Option<u64> {
     let mut parts = read_on.split('-').map(str::parse::<u64>);
     let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
     let is_date = parts.next().is_none()
@@ -143,12 +143,12 @@ pub fn age_days(read_on: &str, now: UnixMs) -> Option<u32> {
         && (1..=12).contains(&month)
         && (1..=31).contains(&day);
     let days = now.0 / 86_400_000;
-    is_date.then(|| u32::try_from(days.saturating_sub(unix_day(year, month, day))).unwrap_or(u32::MAX))
+    is_date.then(|| days.saturating_sub(unix_day(year, month, day)))
 }
 
 /// Whether a price is to be looked up again: it is older than [`PRICE_AGE_DAYS_MAX`], or nobody knows.
 pub fn is_old(read_on: &str, now: UnixMs) -> bool {
-    age_days(read_on, now).is_none_or(|days| days > PRICE_AGE_DAYS_MAX)
+    age_days(read_on, now).is_none_or(|days| days > u64::from(PRICE_AGE_DAYS_MAX))
 }
 
 /// Days since 1970-01-01 of a date of the Gregorian calendar. Years begin in March here, so that the day

@@ -5,6 +5,7 @@ mod doctor;
 mod formula;
 mod knobs;
 mod pool;
+mod report;
 mod tenant;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub use doctor::Doctor;
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
 pub use pool::{Pool, PoolLint};
+pub use report::Report;
 pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};
 
 use crate::client::{JobId, Key};
@@ -72,6 +74,11 @@ pub enum Command {
     ///
     /// Exit code: 0 all is well; 1 there are warnings, or doctor itself failed; 2 something is broken.
     Doctor(Doctor),
+    /// Tell what a month cost, by team or otherwise: rows add up to the total, idle machines and starts have
+    /// rows of their own, and beside each stands the same work, all of it in the realtime lane.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Report(Report),
     /// List, set and roll back what is tuned while the system runs.
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
@@ -116,6 +123,7 @@ impl Command {
             | Command::Why(Why { json, .. })
             | Command::Status(Status { json, .. })
             | Command::Stage(Stage { json, .. })
+            | Command::Report(Report { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Tenant(Tenant { json, .. })
             | Command::Doctor(Doctor { json, .. })

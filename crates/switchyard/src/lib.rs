@@ -4,6 +4,7 @@
 //! - [`up`], [`env`], [`host`], [`stage`], [`model`]: one command each
 //! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
 //! - [`formula`], [`pool`]: autoscale formulas and pools, which need no stack
+//! - [`report`]: what a month cost
 //! - [`status`]: what is broken, at risk and wasted, for operators; [`knobs`]: what they tune;
 //!   [`dead`]: messages that nobody works on
 //! - [`doctor`]: what is wrong with settings and services, and what to do
@@ -32,6 +33,7 @@ pub mod place;
 pub mod pool;
 pub mod print;
 pub mod render;
+pub mod report;
 pub mod stage;
 pub mod status;
 pub mod submit;
@@ -78,6 +80,7 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Why(flags) => why::run(flags, place, &printer).await?,
         Command::Status(flags) => status::run(flags, place, &printer).await?,
         Command::Doctor(flags) => return doctor::run(flags, place, &printer).await,
+        Command::Report(flags) => report::run(&flags, place, &printer).await?,
         Command::Knobs(command) => knobs::run(command, place, &printer).await?,
         Command::Dead(flags) => return dead::run(flags, place, &printer).await,
         Command::Promote(flags) => why::act(flags, client::Act::Promote, place, &printer).await?,

@@ -92,7 +92,7 @@ pub struct Price {
     /// When it was read, as `2026-11-01`.
     pub read_on: String,
     /// How long ago that was; none: nobody knows.
-    pub age_days: Option<u32>,
+    pub age_days: Option<u64>,
     /// Whether it is to be looked up again: older than 90 days, or of an unknown day.
     pub is_old: bool,
     /// Whether it, or what it is multiplied with, was taken and not read or seen.

@@ -206,3 +206,6 @@ fn realtime_time(job: &Job, backend: Option<&Arc<Backend>>, time: Millis) -> (La
     let us = cost::time_for(cost, MicroUsd(price.micro_usd_per_hour));
     (Lane::Realtime, place, price, us)
 }
+
+#[cfg(test)]
+mod tests;

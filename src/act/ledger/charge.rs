@@ -13,8 +13,6 @@ use super::{prices, sums};
 use crate::act::jobs::{Jobs, Trouble};
 use crate::catalogue::{Catalogue, Tenant};
 
-const HOUR_MS: u64 = 3_600_000;
-
 impl Jobs {
     /// Writes down what a job came to, unless it is there.
     ///
@@ -30,7 +28,7 @@ impl Jobs {
         if entry.used.is_empty() {
             return Ok(());
         }
-        let hour = end.at_ms / HOUR_MS;
+        let hour = sums::hour_of(UnixMs(end.at_ms));
         let key = key::ledger_job(hour, &job.tenant, &job.job);
         let text = serde_json::to_string(&entry).expect("an entry is plain data, which always serializes");
         if self.store().create(&key, text).await? == Put::Created {
@@ -94,9 +92,4 @@ fn whole(catalogue: &Catalogue, job: &Job, end: &End) -> Vec<Spent> {
     let (lane, place, what) = (Lane::Deferred, job.pool.clone(), What::Useful);
     let part = Spent { lane, place, what, us, price, micro_usd: end.cost_micro_usd };
     Some(part).filter(|part| part.us > 0).into_iter().collect()
-}
-
-/// The hour that an instant lies in.
-pub(super) fn hour_of(at: UnixMs) -> u64 {
-    at.0 / HOUR_MS
 }

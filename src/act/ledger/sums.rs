@@ -6,8 +6,6 @@ use facts::{Store, StoreError, key};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::units::{Millis, UnixMs};
 
-use super::charge::hour_of;
-
 const HOUR: Millis = Millis(3_600_000);
 const DAY_MS: u64 = 24 * HOUR.0;
 const HOURS: u64 = 24;
@@ -23,6 +21,11 @@ const DAYS_BACK: u64 = 7;
 const AT_ONCE: usize = 16;
 /// Entries of an hour that are read at most; more are refused rather than half summed.
 const ENTRIES_MAX: usize = 100_000;
+
+/// The Unix hour that an instant lies in.
+pub fn hour_of(at: UnixMs) -> u64 {
+    at.0 / HOUR.0
+}
 
 /// Sums of these Unix days, as far as they have passed.
 ///

@@ -10,7 +10,6 @@ use facts::ledger::{Amount, Charge, Entry, Used};
 use facts::{Put, Store, StoreError};
 use policy::units::UnixMs;
 
-use super::charge::hour_of;
 use super::sums;
 
 /// How often it is written.
@@ -43,7 +42,7 @@ impl Tally {
     pub fn book(&self, charge: Charge, amount: Amount, now: UnixMs) {
         let mut open = self.0.lock().expect("no holder of this lock panics");
         if open.rows.is_empty() {
-            open.hour = hour_of(now);
+            open.hour = sums::hour_of(now);
         }
         open.rows.entry(charge).or_default().add(amount);
     }

@@ -4,16 +4,16 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facts::ledger::{self, Amount, Charge, Price, What};
 use policy::admit::{Ask, Limited};
 use policy::estimate::{self, Choice};
 use policy::reason::Code;
 use policy::request::{Answer, Lane, Operation, Tier};
 use policy::snapshot::{Attempt, Failure as TryFailure, Snapshot};
 use policy::units::Millis;
-use policy::{Decision, cost, route, route::Verdict};
+use policy::{Decision, route, route::Verdict};
 use wire::catalogue::Permission;
 
+use super::charge;
 use super::controls::{self, Controls, HEADERS_WITHIN};
 use super::defer;
 use super::models::unknown;
@@ -21,10 +21,9 @@ use super::refuse;
 use super::shape::{self, Shape};
 use super::tier;
 use crate::act::forward::{Outcome, Try, forward};
-use crate::act::ledger::prices;
 use crate::app::App;
 use crate::auth::{self, Caller};
-use crate::catalogue::{self, Backend, Catalogue, Model};
+use crate::catalogue::{self, Catalogue, Model};
 use crate::failure::{Failure, Kind};
 use crate::http::{self, BODY_BYTES_MAX, HeaderMap, Request, Response};
 use crate::metrics::{self, Elsewhere, names};
@@ -116,7 +115,7 @@ pub fn wanted(
 pub fn expected(
     app: &App,
     catalogue: &Catalogue,
-    backend: &Backend,
+    backend: &catalogue::Backend,
     (operation, body): (Operation, &[u8]),
 ) -> Option<Millis> {
     let shape = shape::read(operation, body).ok()?;
@@ -183,7 +182,11 @@ impl Work<'_> {
             let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);
             let expected = seen.and_then(|backend| estimate::expected(backend, &self.wanted));
             let (began, first) = (Instant::now(), tried.is_empty());
-            match self.attempt(&decision, choice, (body.clone(), expected), first).await {
+            let outcome = self.attempt(&decision, choice, (body.clone(), expected), first).await;
+            if let (Some(seen), Some(outcome)) = (seen, &outcome) {
+                charge::book(self, seen, outcome);
+            }
+            match outcome {
                 Some(Outcome::Answered(response)) => {
                     self.took("first_byte", Lane::Realtime, began);
                     self.took("total", Lane::Realtime, self.request.began);
@@ -281,45 +284,7 @@ impl Work<'_> {
         if let Outcome::Failed(TryFailure::Warming { .. } | TryFailure::Overloaded { .. }) = outcome {
             counts.turn_away(app.now());
         }
-        self.charge(backend, &outcome);
         Some(outcome)
-    }
-
-    /// Books what a try used in the ledger: as its work is expected to take, because what was measured has
-    /// waiting in it. One that broke off or took too long worked for nothing; one that found no replica, or
-    /// was at fault itself, did not work.
-    fn charge(&self, backend: &Backend, outcome: &Outcome) {
-        let what = match outcome {
-            Outcome::Answered(_) => What::Useful,
-            Outcome::Failed(TryFailure::TimedOut | TryFailure::Broken) => What::Evicted,
-            Outcome::Failed(_) | Outcome::Refused(_) => return,
-        };
-        let (wanted, tenant) = (&self.wanted, self.caller.tenant());
-        let slots = u64::from(backend.facts.slots_per_replica.max(1));
-        let us = estimate::work(&backend.facts.speed, wanted).p50.0.saturating_mul(1_000) / slots;
-        let price = prices::of_replica(backend);
-        let cost = cost::of_time(us, backend.facts.price_per_replica_hour);
-        let useful = u64::from(what == What::Useful);
-        let amount = Amount {
-            us,
-            requests: 1,
-            items: useful * wanted.items,
-            tokens: useful * wanted.tokens_in.0.saturating_add(wanted.tokens_out.0),
-            // It is there already, failed tries and all.
-            realtime_micro_usd: cost.0,
-            not_in_realtime: 0,
-        };
-        let charge = Charge {
-            lane: ledger::Lane::Realtime,
-            place: backend.name.clone(),
-            what,
-            tenant: tenant.id.clone(),
-            labels: tenant.labels.clone(),
-            model: wanted.model.clone(),
-            job: None,
-            price: Price { assumed: true, ..price },
-        };
-        self.app.tally.book(charge, amount, self.app.now());
     }
 
     /// How long headers may still take, in real time.

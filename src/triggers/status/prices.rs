@@ -1,17 +1,9 @@
 //! How old the catalogue's prices are. What is decided by money is decided by them.
 
-use machines::Date;
-use policy::price::PRICE_AGE_DAYS_MAX;
+use policy::price::{age_days, is_old};
 use policy::units::UnixMs;
 
 use crate::catalogue::Catalogue;
-
-/// Days since a price was read; none where its date says nothing.
-pub fn age_days(read_on: &str, now: UnixMs) -> Option<u64> {
-    let days = Date::of_unix_ms(now.0).days() - Date::parse(read_on)?.days();
-    // A date of tomorrow is one of another time zone.
-    Some(u64::try_from(days).unwrap_or(0))
-}
 
 /// Which prices are too old to be relied upon, and what to do about it.
 pub fn at_risk(catalogue: &Catalogue, now: UnixMs) -> Option<String> {
@@ -24,11 +16,10 @@ pub fn at_risk(catalogue: &Catalogue, now: UnixMs) -> Option<String> {
 }
 
 fn told((kind, name, read_on): (&str, &String, &String), now: UnixMs) -> Option<String> {
-    match age_days(read_on, now) {
-        Some(days) if days <= u64::from(PRICE_AGE_DAYS_MAX) => None,
-        Some(days) => Some(format!("{kind} {name} (of {read_on}, {days} days old)")),
-        None => Some(format!("{kind} {name} (price_date is `{read_on}`, no day)")),
-    }
+    is_old(read_on, now).then(|| match age_days(read_on, now) {
+        Some(days) => format!("{kind} {name} (of {read_on}, {days} days old)"),
+        None => format!("{kind} {name} (price_date is `{read_on}`, no day)"),
+    })
 }
 
 #[cfg(test)]

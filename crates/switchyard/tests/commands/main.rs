@@ -5,6 +5,7 @@ mod dead;
 mod doctor;
 mod formula;
 mod pool;
+mod report;
 mod script;
 mod submit;
 mod tenant;

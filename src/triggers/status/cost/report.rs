@@ -224,9 +224,9 @@ fn notes(sums: &Sums, prices: &[wire::cost::Price], seen: Seen, unseen_us: u64) 
     for price in prices.iter().filter(|price| price.is_old) {
         let age = price.age_days.map_or("of an unknown day".to_owned(), |days| format!("{days} days old"));
         notes.push(format!(
-            "the price of {} {} is {age}: look it up again, at most {} days are sound",
-            price.lane,
+            "the price of {} ({}) is {age}: look it up again, at most {} days are sound",
             price.place,
+            price.machine.as_deref().unwrap_or("work"),
             price::PRICE_AGE_DAYS_MAX
         ));
     }
