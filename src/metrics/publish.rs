@@ -19,7 +19,8 @@ impl Metrics {
     /// Tells what this process has.
     pub fn publish(&self, catalogue: &Catalogue, view: Option<&View>, now: UnixMs) {
         for backend in &catalogue.backends {
-            let ready = view.and_then(|view| view.backends.get(&backend.name)).map(|seen| seen.ready_replicas);
+            let ready =
+                view.and_then(|view| view.backends.get(&backend.name)).map(|seen| seen.ready_replicas);
             realtime(&self.backend(&backend.name), backend, ready, now);
             let starts = self.backend(&backend.name).take_starts();
             measure(&names::COLD_STARTS, f64::from(starts), &[&backend.name]);
@@ -62,12 +63,17 @@ pub fn shared(view: &View, catalogue: &Catalogue, now: UnixMs) {
     for (tenant, seen) in view.tenants.iter().filter(|(tenant, _)| catalogue.tenant(tenant).is_some()) {
         measure(&names::QUEUE_ITEMS, seen.queued_items as f64, &[tenant]);
     }
-    let burnt: u64 = catalogue.pools.iter().map(|pool| {
-        let seen = view.pools.get(&pool.facts.name).cloned().unwrap_or_default();
-        let exist = |kind: facts::view::pool::KindView| u64::from(kind.usable + kind.starting + kind.broken);
-        let dedicated = pool.dedicated_price.unwrap_or(pool.facts.price_per_node_hour);
-        exist(seen.spot) * pool.facts.price_per_node_hour.0 + exist(seen.dedicated) * dedicated.0
-    }).sum();
+    let burnt: u64 = catalogue
+        .pools
+        .iter()
+        .map(|pool| {
+            let seen = view.pools.get(&pool.facts.name).cloned().unwrap_or_default();
+            let exist =
+                |kind: facts::view::pool::KindView| u64::from(kind.usable + kind.starting + kind.broken);
+            let dedicated = pool.dedicated_price.unwrap_or(pool.facts.price_per_node_hour);
+            exist(seen.spot) * pool.facts.price_per_node_hour.0 + exist(seen.dedicated) * dedicated.0
+        })
+        .sum();
     let items = view.tenants.iter().map(|(tenant, seen)| (team(catalogue, tenant, None), seen.queued_items));
     for (team, usd) in shares(MicroUsd(burnt), items) {
         measure(&names::COST_RATE, usd, &["deferred", &team]);

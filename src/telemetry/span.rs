@@ -9,11 +9,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use opentelemetry::context::FutureExt as _;
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
-use opentelemetry::context::FutureExt as _;
 use opentelemetry_sdk::trace::SdkTracer;
 use url::Url;
 
@@ -126,7 +126,9 @@ impl Span {
         parent: Option<SpanContext>,
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) -> Span {
-        let running = Context::map_current(|context| context.get::<Home>().cloned().map(|home| (home, context.clone())));
+        let running = Context::map_current(|context| {
+            context.get::<Home>().cloned().map(|home| (home, context.clone()))
+        });
         let Some((home, running)) = running else { return Span::default() };
         let parent = parent.map_or(running, |remote| Context::new().with_remote_span_context(remote));
         let builder = home.tracer.span_builder(name.to_owned()).with_kind(kind).with_attributes(attributes());

@@ -16,6 +16,7 @@ mod handler_uploads;
 mod identity;
 mod readme;
 mod rebalance;
+mod telemetry;
 mod tenants;
 mod tidy;
 mod under_host;

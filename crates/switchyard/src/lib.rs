@@ -31,6 +31,7 @@ pub mod stage;
 pub mod status;
 pub mod submit;
 pub mod tenant;
+mod trace;
 pub mod up;
 pub mod why;
 
