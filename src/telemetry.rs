@@ -24,6 +24,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_application_insights::Exporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -99,7 +100,9 @@ impl Telemetry {
         let sender = Sender { client, runtime: tokio::runtime::Handle::current() };
         let exporter = Exporter::new_from_connection_string(connection.reveal(), sender)
             .map_err(|_| "APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string".to_owned())?;
+        // Nothing from the environment: names there are not ours to send.
         let resource = Resource::builder_empty()
+            .with_detector(Box::new(TelemetryResourceDetector))
             .with_attributes([
                 KeyValue::new("service.name", "switchyard-handler"),
                 KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),

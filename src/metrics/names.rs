@@ -134,7 +134,7 @@ metrics! {
     LATENCY = "switchyard.latency_ms", "ms", Histogram,
         [listed("stage", &["decide", "first_byte", "total", "queue_wait", "compute"]), LANE, ROUTE, MODEL,
             listed("tier", &["default", "priority", "flex", "batch"])],
-        "How long a stage took: deciding, a backend's headers, the whole answer to its headers; of jobs the wait for the first try, from there to the last result, and all of it";
+        "How long a stage took. Of a request: deciding, a backend's headers, from the request to the answer's headers; of a job: until its first try, from there to its last result, all of it";
     COLD_STARTS = "switchyard.cold_starts", "starts", Counter, [BACKEND],
         "First good answers of a backend that had no replica, where the decision foresaw a start";
     IN_FLIGHT = "switchyard.in_flight", "requests, tasks", Gauge, [LANE, PLACE],

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use facts::view::pool::KindView;
 use facts::view::{PoolView, View};
 use policy::breaker;
 use policy::units::{MicroUsd, UnixMs};
@@ -60,24 +61,25 @@ pub fn shared(view: &View, catalogue: &Catalogue, now: UnixMs) {
             deferred(&pool.facts.name, seen, pool.facts.slots_per_node, now);
         }
     }
-    for (tenant, seen) in view.tenants.iter().filter(|(tenant, _)| catalogue.tenant(tenant).is_some()) {
-        measure(&names::QUEUE_ITEMS, seen.queued_items as f64, &[tenant]);
+    for tenant in &catalogue.tenants {
+        let items = view.tenants.get(&tenant.id).map_or(0, |seen| seen.queued_items);
+        measure(&names::QUEUE_ITEMS, items as f64, &[&tenant.id]);
     }
-    let burnt: u64 = catalogue
-        .pools
-        .iter()
-        .map(|pool| {
-            let seen = view.pools.get(&pool.facts.name).cloned().unwrap_or_default();
-            let exist =
-                |kind: facts::view::pool::KindView| u64::from(kind.usable + kind.starting + kind.broken);
-            let dedicated = pool.dedicated_price.unwrap_or(pool.facts.price_per_node_hour);
-            exist(seen.spot) * pool.facts.price_per_node_hour.0 + exist(seen.dedicated) * dedicated.0
-        })
-        .sum();
+    let burnt: u64 = catalogue.pools.iter().map(|pool| per_hour(pool, view)).sum();
     let items = view.tenants.iter().map(|(tenant, seen)| (team(catalogue, tenant, None), seen.queued_items));
     for (team, usd) in shares(MicroUsd(burnt), items) {
         measure(&names::COST_RATE, usd, &["deferred", &team]);
     }
+}
+
+/// What a pool's nodes cost for an hour, in millionths of a US dollar: all that exist but the preempted.
+fn per_hour(pool: &catalogue::Pool, view: &View) -> u64 {
+    let Some(seen) = view.pools.get(&pool.facts.name) else { return 0 };
+    let exist = |kind: KindView| u64::from(kind.usable + kind.starting + kind.broken);
+    let spot = pool.facts.price_per_node_hour;
+    // Dedicated nodes that somebody else bought cost no less than spot ones.
+    let dedicated = pool.dedicated_price.unwrap_or(spot);
+    exist(seen.spot) * spot.0 + exist(seen.dedicated) * dedicated.0
 }
 
 /// Money by the teams' items; all of it [`OTHER`]'s where nobody has any.

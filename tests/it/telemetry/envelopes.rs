@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 
 /// Members that our exporter sends besides: the service's schema has them, and the recorded one leaves them out.
-const ALSO: &[&str] = &["/data/baseData/metrics/0/kind", "/sampleRate"];
+const ALSO: &[&str] = &["/data/baseData/metrics/0/kind", "/sampleRate", "/tags/ai.application.ver"];
 /// What the recorded exporter tells of its machine, and ours does not.
 const MACHINE: &[&str] = &["ai.device.", "ai.internal.nodeName"];
 

