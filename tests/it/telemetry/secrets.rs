@@ -2,9 +2,11 @@
 //! is searched for marks that were put wherever such a thing comes in.
 
 use local::queue;
+use local::vault::Vault;
 use serde_json::json;
 
 use super::*;
+use crate::identity;
 
 /// A user's text.
 const PROMPT: &str = "m4rk-pr0mpt";
@@ -18,6 +20,12 @@ const BACKEND_KEY: &str = "m4rk-backend-k3y";
 const WRONG_KEY: &str = "sy-nobodyks-m4rkwr0ngkeyabcdefghijklmnop";
 /// A signature of a store.
 const SIGNATURE: &str = "m4rk-s1gnature";
+/// What a vault holds besides knobs.
+const VAULT_VALUE: &str = "m4rk-vault-va1ue";
+/// What webhooks are signed with: base64 of 24 bytes.
+const WEBHOOK_SECRET: &str = "bTRyay13ZWJob29rLXNlY3JldC0wMTIz";
+/// A webhook's path may be its secret.
+const HOOK: &str = "m4rk-h00k-path";
 /// What identifies a signed-in user of the platform.
 const PRINCIPAL: &str = "m4rk-pr1ncipal";
 
@@ -85,46 +93,88 @@ async fn storm(handler: &Handler, upstream: &Upstream) -> String {
     heard
 }
 
+/// A handler with every kind of secret: its knobs come from a vault, by a token of the platform.
+fn stage(
+    upstream: &Upstream,
+    receiver: &Receiver,
+    storage: String,
+    (vault, platform): (&Vault, &Upstream),
+) -> Stage {
+    let mut written = catalogue(&[marked(&upstream.url)]);
+    let webhook =
+        json!({ "url": format!("{}/hook/{HOOK}", upstream.url), "secret_setting": "TEST_WEBHOOK_SECRET" });
+    written["tenants"][0]["webhooks"] = json!([webhook]);
+    told(identity::stage(&written, vault, platform), receiver)
+        .with("ONE_API_KEY", BACKEND_KEY)
+        .with("TEST_WEBHOOK_SECRET", format!("whsec_{WEBHOOK_SECRET}"))
+        .with("WEBHOOKS_ALLOW_PRIVATE", "1")
+        .with("SWITCHYARD_LOG", "debug")
+        .with("AzureWebJobsStorage", storage)
+        .with("STORAGE_QUEUE_NAME", "doorbell")
+}
+
+/// What a host posts: a message that nobody understands, and every timer.
+async fn invocations(handler: &Handler) {
+    let letter = format!("{{\"v\":1,\"text\":\"{PROMPT}\"}}");
+    let letter = serde_json::to_string(&letter).unwrap();
+    invoke(&handler.client, &handler.url, "Dispatch", "ticket", json!(letter)).await;
+    for function in ["Sweep", "Rebalance", "Metrics"] {
+        invoke(&handler.client, &handler.url, function, "timer", json!({})).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_no_users_text_and_no_backends_words_leave() {
-    let upstream = Upstream::start([]).await;
-    let receiver = receiver();
+    let (upstream, receiver) = (Upstream::start([]).await, receiver());
+    let (vault, platform) = (identity::vault(), identity::platform().await);
+    vault.set("max-aca-replicas", "7");
+    vault.set("not-a-knob", VAULT_VALUE);
     let bell = queue::Server::start(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), clock::Clock::REAL);
     let connection = bell.as_ref().unwrap().connection_string();
     let storage_key = connection.split("AccountKey=").nth(1).unwrap().split(';').next().unwrap().to_owned();
-    let stage = told(Stage::new(&catalogue(&[marked(&upstream.url)])), &receiver)
-        .with("ONE_API_KEY", BACKEND_KEY)
-        .with("SWITCHYARD_LOG", "debug")
-        .with("AzureWebJobsStorage", connection)
-        .with("STORAGE_QUEUE_NAME", "doorbell");
-    let handler = stage.under_host().await;
-    let heard = storm(&handler, &upstream).await;
-    let letter = format!("{{\"v\":1,\"text\":\"{PROMPT}\"}}");
-    let letter = serde_json::to_string(&letter).unwrap();
-    for (function, name, value) in [
-        ("Dispatch", "ticket", json!(letter)),
-        ("Sweep", "timer", json!({})),
-        ("Rebalance", "timer", json!({})),
-        ("Metrics", "timer", json!({})),
-    ] {
-        invoke(&handler.client, &handler.url, function, name, value).await;
-    }
-    let folder = handler.stage.folder.join("blob");
-    crate::handler_life::terminate(&handler.child);
-    // Under a host nothing but its end ends the handler; what it told until now is what is searched.
-    let log = handler.log.lock().unwrap().join("\n");
+    let new = || stage(&upstream, &receiver, connection.clone(), (&vault, &platform));
+
+    // Alone it ends well, and what it holds back is written; under a host it is invoked.
+    let mut alone = new().listen();
+    let mut heard = storm(&alone, &upstream).await;
+    crate::handler_life::terminate(&alone.child);
+    tokio::task::block_in_place(|| alone.child.wait().unwrap());
+    let hosted = new().under_host().await;
+    heard.push_str(&storm(&hosted, &upstream).await);
+    invocations(&hosted).await;
+
+    let log = [&alone, &hosted].map(|handler| handler.log.lock().unwrap().join("\n")).join("\n");
     let told: String = receiver.envelopes().iter().map(|envelope| format!("{envelope}\n")).collect();
-    let secrets =
-        [PROMPT, UPSTREAM, FUNCTION_KEY, BACKEND_KEY, WRONG_KEY, PRINCIPAL, KEY, READER, ADMIN, &storage_key];
-    assert!(told.contains("RequestData") && told.contains("RemoteDependencyData") && !log.is_empty());
-    assert_clean("telemetry", &told, &secrets);
-    assert_clean("the log", &log, &secrets);
-    assert_clean("an answer to somebody else", &heard, &secrets);
-    assert_clean("the audit", &files(&folder.join("audit")), &secrets);
+    let audit = files(&alone.stage.folder.join("blob/audit"));
+    let secrets = [
+        PROMPT,
+        UPSTREAM,
+        FUNCTION_KEY,
+        BACKEND_KEY,
+        WRONG_KEY,
+        PRINCIPAL,
+        VAULT_VALUE,
+        WEBHOOK_SECRET,
+        HOOK,
+        KEY,
+        READER,
+        ADMIN,
+        identity::TOKEN,
+        "pl4tform",
+        &storage_key,
+    ];
+    for (what, text, holds) in [
+        ("telemetry", &told, "RemoteDependencyData"),
+        ("the log", &log, "backend failed"),
+        ("an answer to somebody else", &heard, "invalid_api_key"),
+        ("the audit", &audit, "\"tenant\":\"dev\""),
+    ] {
+        assert!(text.contains(holds), "{what} is there to be searched: {text}");
+        assert_clean(what, text, &secrets);
+    }
     for seen in upstream.seen() {
         let head = format!("{} {:?}", seen.path, seen.headers);
-        let kept = [FUNCTION_KEY, PRINCIPAL, KEY, READER, &storage_key];
-        assert_clean("a request to a backend", &head, &kept);
+        assert_clean("a request to a backend", &head, &[FUNCTION_KEY, PRINCIPAL, KEY, READER, &storage_key]);
     }
 }
 
