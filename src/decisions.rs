@@ -1,5 +1,7 @@
 //! Decisions on their way to the store: one line each, written together every 30 s or 1 MiB. What
 //! a killed process had not written yet is lost: at most that much, and it is told here.
+//!
+//! Actions are few and matter more: each is written at once, and whoever acted waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -25,6 +27,10 @@ const WRITE_BYTES: usize = 1024 * 1024;
 pub struct Records {
     lines: mpsc::Sender<String>,
     dropped: Arc<AtomicU64>,
+    store: Store,
+    clock: Clock,
+    process: String,
+    acts: Arc<AtomicU64>,
 }
 
 /// Writes what [`Records`] took.
@@ -44,8 +50,15 @@ pub fn records(store: Store, clock: Clock, instance: &str) -> (Records, Writer) 
     // A process that starts again under the same instance name must not meet its own old keys.
     let process = format!("{instance}-{:08x}", getrandom::u32().unwrap_or_default());
     let dropped = Arc::<AtomicU64>::default();
-    let writer = Writer { lines, store, clock, process, written: 0, dropped: Arc::clone(&dropped) };
-    (Records { lines: sender, dropped }, writer)
+    let records = Records {
+        lines: sender,
+        dropped: Arc::clone(&dropped),
+        store: store.clone(),
+        clock,
+        process: format!("{process}-acts"),
+        acts: Arc::default(),
+    };
+    (records, Writer { lines, store, clock, process, written: 0, dropped })
 }
 
 impl Records {
@@ -54,6 +67,18 @@ impl Records {
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Relaxed);
             telemetry::measure(&names::UNRECORDED, 1.0, &[]);
+        }
+    }
+
+    /// Writes down what somebody did, in an object of its own; the log has it too. An action that cannot be
+    /// written was made all the same.
+    pub async fn act(&self, action: audit::action::Action<'_>) {
+        let line = audit::action::line(action);
+        tracing::info!(action = line, "acted");
+        let n = self.acts.fetch_add(1, Relaxed);
+        let key = key::decisions(&hour(self.clock.now_ms()), &self.process, n);
+        if let Err(error) = self.store.create(&key, line + "\n").await {
+            tracing::error!(%error, key, "an action is in the log and not in the audit folder");
         }
     }
 

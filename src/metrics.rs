@@ -7,6 +7,7 @@
 
 mod backend;
 pub mod names;
+pub mod pace;
 mod publish;
 mod tenants;
 

@@ -20,9 +20,12 @@ pub mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::action::{Action, Did};
+use serde_json::Value;
 use wire::envelope::{Done, Envelope};
 
 use crate::app::App;
+use crate::auth::Actor;
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response, path};
 
@@ -162,6 +165,26 @@ fn request_name(function: Function) -> &'static str {
         Function::Sweep => "/Sweep",
         Function::Metrics => "/Metrics",
     }
+}
+
+/// Writes into the audit log what the holder of a key did to something: how it was, how it is.
+async fn acted(
+    app: &App,
+    (request, actor): (&Request, &Actor),
+    did: Did,
+    target: &str,
+    (before, after): (Value, Value),
+) {
+    let action = Action {
+        at: app.now().0,
+        actor: actor.named(),
+        request_id: request.id.to_str().ok(),
+        did,
+        target,
+        before,
+        after,
+    };
+    app.records.act(action).await;
 }
 
 /// What a function with nothing to say answers.

@@ -8,7 +8,8 @@
 //! - [`pack`]: shards become tasks of the pool; `batch_job`: what these are added to
 //! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
-//! - [`finish`]: what is missing is filled, the summary written; `ended`: what telemetry is told then
+//! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost; `ended`: what
+//!   telemetry is told then
 //! - [`retire`]: what is old goes
 //! - [`trace`]: what log lines about a job have in common
 
@@ -23,19 +24,21 @@ pub mod pack;
 pub mod queued;
 pub mod rescue;
 pub mod retire;
+pub mod spent;
 pub mod survey;
 pub mod trace;
 pub mod turns;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use clock::Clock;
 use facts::job::{ChunkSizes, Counts, End, Stop};
 use facts::key::JobKeys;
 use facts::{Job, JobId, Store, StoreError};
 use policy::fair::Shares;
+use policy::rescue::Condition;
 use policy::units::UnixMs;
 use wire::ticket::Ticket;
 
@@ -68,6 +71,8 @@ struct Hands {
     /// (Unix ms). As many as it has invocations under way.
     rescuing: Mutex<HashMap<String, Arc<AtomicU64>>>,
     last_retired_ms: AtomicU64,
+    /// The realtime lane as it was seen last, by the models' ids: as many as the catalogue has.
+    conditions: RwLock<BTreeMap<String, Condition>>,
 }
 
 /// Facts that were read: they never change.
@@ -134,6 +139,7 @@ impl Jobs {
             kept: Kept::default(),
             rescuing: Mutex::default(),
             last_retired_ms: AtomicU64::new(0),
+            conditions: RwLock::default(),
         }))
     }
 
@@ -150,6 +156,18 @@ impl Jobs {
     /// Azure Batch, where an account is set.
     pub fn batch(&self) -> Option<&batch::Client> {
         self.0.batch.as_ref()
+    }
+
+    /// Keeps in what condition the realtime lane is for each model: what is rescued there, and when, is
+    /// reckoned with it.
+    pub fn keep_conditions(&self, conditions: BTreeMap<String, Condition>) {
+        *self.0.conditions.write().expect("no holder of this lock panics") = conditions;
+    }
+
+    /// In what condition the realtime lane is for a model; as the catalogue says before it was seen.
+    fn condition(&self, model: &str) -> Condition {
+        let conditions = self.0.conditions.read().expect("no holder of this lock panics");
+        conditions.get(model).copied().unwrap_or_default()
     }
 
     /// Where a node finds the store.
@@ -283,17 +301,17 @@ impl Jobs {
         length.inspect_err(|error| tracing::debug!(%error, "the doorbell's queue was not counted")).ok()
     }
 
-    /// Tells whoever listens to the queue of dead letters; the store has it whether they hear or not.
-    pub async fn tell_dead_letter(&self, letter: &str) {
-        let Some(doorbell) = &self.0.doorbell else { return };
-        if let Err(error) = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await {
-            tracing::warn!(%error, "a dead letter is in the store but not in its queue");
-        }
+    /// Tells whoever listens to the queue of dead letters. Whether it lies in the queue.
+    pub async fn tell_dead_letter(&self, letter: &str) -> bool {
+        let Some(doorbell) = &self.0.doorbell else { return false };
+        let told = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await;
+        told.inspect_err(|error| tracing::warn!(%error, "a dead letter is not in its queue")).is_ok()
     }
 
-    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway.
-    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) {
-        let Some(doorbell) = &self.0.doorbell else { return };
+    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway. Whether the queue
+    /// took it.
+    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) -> bool {
+        let Some(doorbell) = &self.0.doorbell else { return false };
         let ticket = Ticket {
             v: wire::ticket::VERSION,
             tenant: tenant.to_owned(),
@@ -301,9 +319,9 @@ impl Jobs {
             shard: rescue.map(|(shard, _)| shard),
             k: rescue.map(|(_, k)| k),
         };
-        if let Err(error) = doorbell.ring(&ticket).await {
-            tracing::warn!(%error, "the doorbell could not be rung; the sweep will look");
-        }
+        let rung = doorbell.ring(&ticket).await;
+        let unheard = "the doorbell could not be rung; the sweep will look";
+        rung.inspect_err(|error| tracing::warn!(%error, "{unheard}")).is_ok()
     }
 }
 

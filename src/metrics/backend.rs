@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use policy::breaker::{self, Breaker};
+use policy::pace::Measured;
 use policy::replicas::COOLDOWN;
 use policy::snapshot::Spread;
 use policy::units::{Millis, UnixMs};
@@ -23,6 +24,7 @@ pub struct Backend {
     latencies: Mutex<Latencies>,
     breaker: Mutex<Breaker>,
     turned_away: Mutex<TurnedAway>,
+    pace: Mutex<Measured>,
     planned: AtomicU32,
     starts: AtomicU32,
     gpu: Mutex<Option<(UnixMs, u32)>>,
@@ -66,6 +68,8 @@ pub struct Observed {
     pub breaker: breaker::State,
     /// Replicas that the scaler was told to have.
     pub planned: u32,
+    /// What answers took against what was expected.
+    pub pace: Measured,
 }
 
 /// A try that is under way; counted until it is dropped.
@@ -134,6 +138,7 @@ impl Backend {
             latency: self.latencies.lock().expect("no holder of this lock panics").spread(),
             breaker: self.breaker.lock().expect("no holder of this lock panics").state(now),
             planned: self.planned.load(Relaxed),
+            pace: *self.pace.lock().expect("no holder of this lock panics"),
         }
     }
 
@@ -147,6 +152,7 @@ impl Backend {
             last_failed: instant(&self.last_failed_ms),
             breaker: self.breaker.lock().expect("no holder of this lock panics").state(now),
             planned: self.planned.load(Relaxed),
+            pace: *self.pace.lock().expect("no holder of this lock panics"),
             ..Observed::default()
         }
     }
@@ -168,6 +174,12 @@ impl UnderWay {
         let took = u32::try_from(took.0).unwrap_or(u32::MAX);
         self.backend.latencies.lock().expect("no holder of this lock panics").push(took);
         self.backend.breaker.lock().expect("no holder of this lock panics").succeeded();
+    }
+
+    /// The whole answer took so long, where `expected` was expected of a backend that was ready.
+    pub fn paced(&self, now: UnixMs, took: Millis, expected: Millis) {
+        let mut pace = self.backend.pace.lock().expect("no holder of this lock panics");
+        *pace = pace.with(took, expected, now);
     }
 
     /// What the answer said of the GPU's use, in percent.

@@ -1,20 +1,25 @@
 //! Function `Dispatch`: a message says "look at this job". What it names is looked up; nothing else in
 //! it is believed. Everything that is understood is answered with 200, because a message that comes
-//! again changes nothing: the sweep would have looked anyway.
+//! again changes nothing: the sweep would have looked anyway. `message` reads its text.
+
+mod message;
 
 use facts::JobId;
+use policy::request::Operation;
+use policy::units::Millis;
 use tracing::Instrument as _;
 use wire::envelope::{Done, Envelope};
-use wire::ticket::{self, Ticket};
+use wire::ticket::Ticket;
 
 use super::dead_letter;
+use super::openai::infer;
 use crate::act::jobs::look::{Look, World};
 use crate::act::jobs::rescue::Rescued;
 use crate::act::jobs::survey::Pass;
 use crate::act::jobs::trace;
-use crate::act::realtime::Realtime;
+use crate::act::realtime::{Expects, Realtime};
 use crate::app::App;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Backend, Catalogue};
 use crate::failure::Failure;
 use crate::observe;
 
@@ -24,9 +29,9 @@ use crate::observe;
 /// When a message that cannot be understood could not be kept; the host then delivers it again.
 pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
     let text = envelope.text("ticket").unwrap_or_default();
-    let read: Result<Ticket, _> = serde_json::from_str(&text);
-    let Ok(Ticket { v: ticket::VERSION, tenant, job_id, shard, k }) = read else {
-        return dead_letter::keep(app, envelope, "no_ticket").await;
+    let Ticket { tenant, job_id, shard, k, .. } = match message::read(&text) {
+        Ok(ticket) => ticket,
+        Err(unread) => return dead_letter::keep(app, envelope, unread.reason()).await,
     };
     let catalogue = app.catalogue().await?;
     let known = catalogue.tenants.iter().any(|known| known.id == tenant);
@@ -46,8 +51,8 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     let knobs = app.knobs.knobs();
     let world = World { catalogue, knobs: &knobs };
     let pass = Pass::of(world);
-    let realtime = lane(app, world);
-    let looked = app.jobs.look_and_check(world, (tenant, id), &pass, &realtime).await;
+    let expects = expects(app, catalogue);
+    let looked = app.jobs.look_and_check(world, (tenant, id), &pass, &lane(app, world, &expects)).await;
     let again = match looked {
         // A check that could not be kept is made again.
         Ok(Look::Check) => app.now(),
@@ -73,20 +78,30 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     format!("{id}: {sent} tasks added")
 }
 
-fn lane<'a>(app: &'a App, world: World<'a>) -> Realtime<'a> {
+/// What lines in the realtime lane are measured against.
+pub fn expects(
+    app: &App,
+    catalogue: &Catalogue,
+) -> impl Fn(&Backend, Operation, &[u8]) -> Option<Millis> + Sync {
+    |backend, operation, body| infer::expected(app, catalogue, backend, (operation, body))
+}
+
+/// The realtime lane for deferred work.
+pub fn lane<'a>(app: &'a App, world: World<'a>, expects: &'a Expects<'a>) -> Realtime<'a> {
     Realtime {
         client: &app.client,
         metrics: &app.metrics,
         catalogue: world.catalogue,
         knobs: world.knobs,
         clock: app.clock,
+        expects,
     }
 }
 
 async fn rescue(app: &App, catalogue: &Catalogue, owner: (&str, &JobId), shard: (u32, u32)) -> String {
     let knobs = app.knobs.knobs();
     let world = World { catalogue, knobs: &knobs };
-    let rescued = app.jobs.rescue(world, owner, shard, &lane(app, world)).await;
+    let rescued = app.jobs.rescue(world, owner, shard, &lane(app, world, &expects(app, catalogue))).await;
     let (id, (shard, k)) = (owner.1, shard);
     match rescued {
         Ok(Rescued::NotDue) => format!("{id}: shard {shard} needs no rescue {k}"),

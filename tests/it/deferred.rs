@@ -17,3 +17,4 @@ mod sweep_calls;
 mod tickets;
 mod traces;
 mod trouble;
+mod versions;

@@ -57,6 +57,23 @@ pub struct BackendState {
     pub breaker_closed: bool,
     /// Replicas that this process believes to answer, and to start.
     pub replicas: (u32, u32),
+    /// What answers took against what the catalogue says; older processes do not say.
+    #[serde(default)]
+    pub pace: PaceState,
+}
+
+/// What work took, and what it should have taken by the catalogue: sums that forget what is old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct PaceState {
+    /// What it took, in microseconds.
+    pub took_us: u64,
+    /// What it should have taken, in microseconds.
+    pub expected_us: u64,
+    /// How many answers there were, in thousandths.
+    pub answers_milli: u64,
+    /// Up to when they were forgotten by time, Unix ms.
+    pub at: u64,
 }
 
 /// Two quantiles.
@@ -135,4 +152,7 @@ pub struct BackendView {
     /// Requests of all processes.
     #[serde(default)]
     pub in_flight: u32,
+    /// What answers of all processes took.
+    #[serde(default)]
+    pub pace: PaceState,
 }

@@ -1,15 +1,21 @@
-//! What can be asked for on the command line; `formula`, `knobs` and `tenant` hold what their commands take.
+//! What can be asked for on the command line; a command that has several of its own is a module.
 
+mod dead;
+mod doctor;
 mod formula;
 mod knobs;
+mod pool;
 mod tenant;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use dead::{Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since};
+pub use doctor::Doctor;
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
+pub use pool::{Pool, PoolLint};
 pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};
 
 use crate::client::{JobId, Key};
@@ -55,11 +61,22 @@ pub enum Command {
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Status(Status),
+    /// Say what is wrong with settings, identity, roles, services, pools and quotas, each with its remedy.
+    ///
+    /// The handler is started once more, looks at its own settings and services and ends. It writes one
+    /// object, state/doctor-….json, and deletes it, and asks each backend for its models; all else is read.
+    ///
+    /// Exit code: 0 all is well; 1 there are warnings, or doctor itself failed; 2 something is broken.
+    Doctor(Doctor),
     /// List, set and roll back what is tuned while the system runs.
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     #[command(subcommand)]
     Knobs(Knobs),
+    /// List dead letters: messages that nobody works on. Show, replay and delete them.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Dead(Dead),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -80,6 +97,9 @@ pub enum Command {
     /// Check, lint, evaluate or explain an Azure Batch autoscale formula, without Azure.
     #[command(subcommand)]
     Formula(Formula),
+    /// Check an Azure Batch pool, without Azure: machines and images that end, and what else is wrong.
+    #[command(subcommand)]
+    Pool(Pool),
 }
 
 impl Command {
@@ -93,11 +113,14 @@ impl Command {
             | Command::Status(Status { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Tenant(Tenant { json, .. })
+            | Command::Doctor(Doctor { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
             Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
+            Command::Pool(Pool::Lint(PoolLint { json, .. })) => *json,
             Command::Knobs(command) => command.is_json(),
+            Command::Dead(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }
@@ -170,6 +193,13 @@ pub struct Up {
     /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY.
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
+    /// Keep queues and facts in a storage emulator that runs on this machine: `UseDevelopmentStorage=true`,
+    /// or a connection string with a key or a SAS. Time cannot run faster then.
+    ///
+    /// Azurite: `npx azurite --inMemoryPersistence --disableTelemetry`. Without this flag queues are a
+    /// stand-in in memory, and facts a folder.
+    #[arg(long, value_name = "CONNECTION_STRING")]
+    pub storage: Option<String>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
@@ -185,7 +215,8 @@ pub struct Host {
     #[arg(long, default_value_t = 7071)]
     pub port: u16,
     /// Connection string of the queues: Azurite's (`UseDevelopmentStorage=true`) or an account's.
-    /// Without it a Storage Queue stand-in is started.
+    /// Without it the account that setting AzureWebJobsStorage__queueServiceUri names, by the managed identity
+    /// of IDENTITY_ENDPOINT; without both a Storage Queue stand-in is started.
     #[arg(long, value_name = "CONNECTION_STRING")]
     pub storage: Option<String>,
     /// Check function, host and master keys, which are made on first use and kept in APP_ROOT/.keys.

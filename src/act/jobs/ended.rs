@@ -2,14 +2,14 @@
 
 use facts::Job;
 use facts::job::{Class, End, Status};
+use facts::ledger::What;
 
-use super::finish::Spent;
 use super::look::World;
 use crate::metrics::{self, names};
 use crate::telemetry::{self, measure};
 
 /// Tells how a job ended, how long it took, what it cost, and what was done twice for it.
-pub(super) fn tell(world: World<'_>, job: &Job, spent: Spent, end: &End) {
+pub(super) fn tell(world: World<'_>, job: &Job, began_ms: Option<u64>, end: &End) {
     let pool = job.pool.as_str();
     let class = match job.class {
         Class::Interactive => "interactive",
@@ -25,13 +25,13 @@ pub(super) fn tell(world: World<'_>, job: &Job, spent: Spent, end: &End) {
     measure(&names::JOBS_ENDED, 1.0, &[pool, class, outcome]);
     measure(&names::TRIES, job.shards.len() as f64, &[pool, "done"]);
     measure(&names::TRIES, end.retries as f64, &[pool, "lost"]);
-    let slots = world.catalogue.pool(pool).map_or(1, |pool| pool.facts.slots_per_node.max(1));
-    measure(&names::DUPLICATE, spent.again_ms as f64 / 1_000.0 / f64::from(slots), &[pool]);
+    let again = end.spent.iter().filter(|part| part.place == pool && part.what != What::Useful);
+    measure(&names::DUPLICATE, again.map(|part| part.us).sum::<u64>() as f64 / 1e6, &[pool]);
     let team = metrics::team(world.catalogue, &job.tenant, job.labels.get("team").map(String::as_str));
-    measure(&names::COST, spent.cost_micro_usd as f64 / 1e6, &["deferred", team]);
+    measure(&names::COST, end.cost_micro_usd as f64 / 1e6, &["deferred", team]);
 
     let route = job.url.trim_start_matches("/v1/").replace('/', "_");
-    let began_ms = spent.began_ms.unwrap_or(end.finished_ms);
+    let began_ms = began_ms.unwrap_or(end.finished_ms);
     let stages = [
         ("queue_wait", job.created_ms, began_ms),
         ("compute", began_ms, end.finished_ms),

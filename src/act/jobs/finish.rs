@@ -11,24 +11,13 @@ use serde::Deserialize;
 
 use super::accept::ready_marker;
 use super::lines::custom_id;
+use super::look::World;
+use super::spent::Spent;
 use super::{Jobs, Trouble, text};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 /// Chunks read or written at once.
 const AT_ONCE: usize = 4;
-
-/// What a summary needs besides the chunks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// Money, in millionths of a US dollar.
-    pub cost_micro_usd: u64,
-    /// Slot time.
-    pub compute_ms: u64,
-    /// Of it, that of tries after a shard's first.
-    pub again_ms: u64,
-    /// When the first try was claimed; none: there was none.
-    pub began_ms: Option<u64>,
-}
 
 impl Jobs {
     /// Asks a job to stop. The first reason stays.
@@ -88,7 +77,7 @@ impl Jobs {
         job: &Job,
         state: &State,
         spent: Spent,
-        retention_days: u32,
+        world: World<'_>,
     ) -> Result<Option<End>, Trouble> {
         let keys = JobKeys::new(&job.tenant, &job.job);
         let chunks = (0..)
@@ -117,12 +106,13 @@ impl Jobs {
             chunks: read.into_iter().map(|(_, sizes)| sizes).collect(),
             finished_ms: self.at_store_time(last).0,
             at_ms: self.now().0,
-            cost_micro_usd: spent.cost_micro_usd,
+            cost_micro_usd: spent.parts.iter().map(|part| part.micro_usd).sum(),
             compute_ms: spent.compute_ms,
             retries: state.shards.iter().map(|shard| shard.tries.saturating_sub(1)).sum(),
             labels: job.cost_labels(),
+            spent: spent.parts,
         };
-        let put = self.store().create(&keys.end(), text(&end)).await?;
+        let written = self.store().create(&keys.end(), text(&end)).await?;
         self.forget_sums(&keys);
         tracing::info!(
             status = ?end.status,
@@ -131,8 +121,14 @@ impl Jobs {
             unfinished = counts.unfinished,
             "job ended"
         );
-        self.clear(job, retention_days).await?;
-        Ok((put == Put::Created).then_some(end))
+        // Another look's summary may differ in what tasks came to: the one that is there counts.
+        let is_ours = written == Put::Created;
+        let end = if is_ours { Some(end) } else { self.fact(&keys.end()).await? };
+        if let Some(end) = &end {
+            self.charge(world.catalogue, job, end).await?;
+        }
+        self.clear(job, world.knobs.retention_days).await?;
+        Ok(end.filter(|_| is_ours))
     }
 
     async fn summary(&self, chunk: String) -> Result<(Counts, ChunkSizes), Trouble> {

@@ -4,13 +4,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use facts::ledger::{self, Amount, Charge, Price, What};
 use policy::admit::{Ask, Limited};
-use policy::estimate::Choice;
+use policy::estimate::{self, Choice};
 use policy::reason::Code;
 use policy::request::{Answer, Lane, Operation, Tier};
 use policy::snapshot::{Attempt, Failure as TryFailure, Snapshot};
 use policy::units::Millis;
-use policy::{Decision, route, route::Verdict};
+use policy::{Decision, cost, route, route::Verdict};
 use wire::catalogue::Permission;
 
 use super::controls::{self, Controls, HEADERS_WITHIN};
@@ -20,11 +21,12 @@ use super::refuse;
 use super::shape::{self, Shape};
 use super::tier;
 use crate::act::forward::{Outcome, Try, forward};
+use crate::act::ledger::prices;
 use crate::app::App;
 use crate::auth::{self, Caller};
-use crate::catalogue::{self, Catalogue, Model};
+use crate::catalogue::{self, Backend, Catalogue, Model};
 use crate::failure::{Failure, Kind};
-use crate::http::{self, BODY_BYTES_MAX, Request, Response};
+use crate::http::{self, BODY_BYTES_MAX, HeaderMap, Request, Response};
 use crate::metrics::{self, Elsewhere, names};
 use crate::observe;
 use crate::telemetry;
@@ -109,6 +111,22 @@ pub fn wanted(
     }
 }
 
+/// How long a backend should take by the catalogue for this body of a job's line, sent to it now; none where
+/// that cannot be told.
+pub fn expected(
+    app: &App,
+    catalogue: &Catalogue,
+    backend: &Backend,
+    (operation, body): (Operation, &[u8]),
+) -> Option<Millis> {
+    let shape = shape::read(operation, body).ok()?;
+    let now = app.now();
+    let controls = controls::read_unjudged(&HeaderMap::new(), now).ok()?;
+    let wanted = wanted(catalogue.model(&shape.model)?, operation, &shape, &controls, now);
+    let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
+    estimate::expected(&seen, &wanted)
+}
+
 /// Where a decision sends the work; none: nowhere.
 fn decision_lane(decision: &Decision) -> Option<Lane> {
     match &decision.verdict {
@@ -162,8 +180,10 @@ impl Work<'_> {
             if choice.lane == Lane::Deferred {
                 return defer::accept(self, &decision, choice, &body, body_hash).await;
             }
-            let began = Instant::now();
-            match self.attempt(&decision, choice, body.clone(), tried.is_empty()).await {
+            let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);
+            let expected = seen.and_then(|backend| estimate::expected(backend, &self.wanted));
+            let (began, first) = (Instant::now(), tried.is_empty());
+            match self.attempt(&decision, choice, (body.clone(), expected), first).await {
                 Some(Outcome::Answered(response)) => {
                     self.took("first_byte", Lane::Realtime, began);
                     self.took("total", Lane::Realtime, self.request.began);
@@ -230,7 +250,7 @@ impl Work<'_> {
         &self,
         decision: &Decision,
         choice: &Choice,
-        body: Bytes,
+        (body, expected): (Bytes, Option<Millis>),
         first: bool,
     ) -> Option<Outcome> {
         let app = self.app;
@@ -254,13 +274,52 @@ impl Work<'_> {
             id: &request.id,
             body,
             within: self.time_left(),
+            expected,
             asked_by: None,
         };
         let outcome = forward(&app.client, tried, under_way, || app.now()).await;
         if let Outcome::Failed(TryFailure::Warming { .. } | TryFailure::Overloaded { .. }) = outcome {
             counts.turn_away(app.now());
         }
+        self.charge(backend, &outcome);
         Some(outcome)
+    }
+
+    /// Books what a try used in the ledger: as its work is expected to take, because what was measured has
+    /// waiting in it. One that broke off or took too long worked for nothing; one that found no replica, or
+    /// was at fault itself, did not work.
+    fn charge(&self, backend: &Backend, outcome: &Outcome) {
+        let what = match outcome {
+            Outcome::Answered(_) => What::Useful,
+            Outcome::Failed(TryFailure::TimedOut | TryFailure::Broken) => What::Evicted,
+            Outcome::Failed(_) | Outcome::Refused(_) => return,
+        };
+        let (wanted, tenant) = (&self.wanted, self.caller.tenant());
+        let slots = u64::from(backend.facts.slots_per_replica.max(1));
+        let us = estimate::work(&backend.facts.speed, wanted).p50.0.saturating_mul(1_000) / slots;
+        let price = prices::of_replica(backend);
+        let cost = cost::of_time(us, backend.facts.price_per_replica_hour);
+        let useful = u64::from(what == What::Useful);
+        let amount = Amount {
+            us,
+            requests: 1,
+            items: useful * wanted.items,
+            tokens: useful * wanted.tokens_in.0.saturating_add(wanted.tokens_out.0),
+            // It is there already, failed tries and all.
+            realtime_micro_usd: cost.0,
+            not_in_realtime: 0,
+        };
+        let charge = Charge {
+            lane: ledger::Lane::Realtime,
+            place: backend.name.clone(),
+            what,
+            tenant: tenant.id.clone(),
+            labels: tenant.labels.clone(),
+            model: wanted.model.clone(),
+            job: None,
+            price: Price { assumed: true, ..price },
+        };
+        self.app.tally.book(charge, amount, self.app.now());
     }
 
     /// How long headers may still take, in real time.
