@@ -141,15 +141,17 @@ fn deferred(pool: &str, seen: &PoolView, slots_per_node: u32, now: UnixMs) {
     }
 }
 
-/// Teams that metrics tell apart: the first tenants of the catalogue.
+/// Teams that metrics tell apart: those of the catalogue's first tenants.
 const TEAMS_MAX: usize = 32;
 
-/// Whom work is charged to, as metrics tell it: the tenant, or the tenant that the label `team` of its job
-/// names; [`OTHER`] for whatever else a client wrote there, and beyond the first [`TEAMS_MAX`] tenants.
+/// Whom work is charged to, as metrics tell it: the team that its job names (`label`), else its tenant's, each
+/// only if the catalogue knows it; [`OTHER`] for whatever else a client wrote there. A tenant without a team is
+/// one.
 pub fn team<'a>(catalogue: &'a Catalogue, tenant: &str, label: Option<&str>) -> &'a str {
-    let named = label.unwrap_or(tenant);
-    let known = catalogue.tenants.iter().take(TEAMS_MAX).find(|known| known.id == named);
-    known.map_or(OTHER, |known| &known.id)
+    let of = |tenant: &'a catalogue::Tenant| tenant.labels.get("team").unwrap_or(&tenant.id).as_str();
+    let own = catalogue.tenant(tenant).map(of);
+    let mut known = catalogue.tenants.iter().take(TEAMS_MAX).map(of);
+    known.find(|known| Some(*known) == label.or(own)).unwrap_or(OTHER)
 }
 
 #[cfg(test)]
