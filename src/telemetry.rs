@@ -24,6 +24,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_application_insights::Exporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -35,8 +36,11 @@ use sender::Sender;
 use span::Home;
 pub use span::{Span, carried, dependency, lasted, measure, note};
 
-/// Longest wait for the last spans and metrics, after an invocation and at the end of the process.
+/// Longest wait for the last spans and metrics at the end of the process.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
+/// Longest wait after an invocation: a healthy endpoint takes 20 ms, and the flush goes on without whoever
+/// waited.
+const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 /// How often metrics leave by themselves; invocations send them sooner.
 const METRICS_EVERY: Duration = Duration::from_secs(60);
 
@@ -96,7 +100,9 @@ impl Telemetry {
         let sender = Sender { client, runtime: tokio::runtime::Handle::current() };
         let exporter = Exporter::new_from_connection_string(connection.reveal(), sender)
             .map_err(|_| "APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string".to_owned())?;
+        // Nothing from the environment: names there are not ours to send.
         let resource = Resource::builder_empty()
+            .with_detector(Box::new(TelemetryResourceDetector))
             .with_attributes([
                 KeyValue::new("service.name", "switchyard-handler"),
                 KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
@@ -140,7 +146,7 @@ impl Telemetry {
         }
         let (traces, metrics) = (providers.traces.clone(), providers.metrics.clone());
         let flushing = Arc::clone(&providers.flushing);
-        bounded(FLUSH_MAX, move || {
+        bounded(FLUSH_WITHIN, move || {
             std::thread::scope(|both| {
                 both.spawn(|| drop(traces.force_flush()));
                 drop(metrics.force_flush());

@@ -36,7 +36,7 @@ pub enum Values {
     Listed(&'static [&'static str]),
     /// Codes of `policy::reason`.
     Reasons,
-    /// Names in the catalogue: its backends, pools, models or tenants.
+    /// Names in the catalogue: its backends, pools, models, tenants or teams.
     Catalogue(&'static str),
 }
 
@@ -134,7 +134,7 @@ metrics! {
     LATENCY = "switchyard.latency_ms", "ms", Histogram,
         [listed("stage", &["decide", "first_byte", "total", "queue_wait", "compute"]), LANE, ROUTE, MODEL,
             listed("tier", &["default", "priority", "flex", "batch"])],
-        "How long a stage took: deciding, a backend's headers, the whole answer to its headers; of jobs the wait for the first try, from there to the last result, and all of it";
+        "How long a stage took. Of a request: deciding, a backend's headers, from the request to the answer's headers; of a job: until its first try, from there to its last result, all of it";
     COLD_STARTS = "switchyard.cold_starts", "starts", Counter, [BACKEND],
         "First good answers of a backend that had no replica, where the decision foresaw a start";
     IN_FLIGHT = "switchyard.in_flight", "requests, tasks", Gauge, [LANE, PLACE],
@@ -173,11 +173,12 @@ metrics! {
         "Jobs that ended, once each";
     TRIES = "switchyard.tries", "tries", Counter, [POOL, listed("outcome", &["done", "lost"])],
         "Tries of parts of jobs that ended: those that left their last result, and those before them";
-    DUPLICATE = "switchyard.duplicate_gpu_seconds", "GPU seconds", Counter, [POOL],
-        "Slot time of tries after the first, of jobs that ended: an upper bound, for a later try goes on where results end";
-    COST = "switchyard.estimated_usd", "USD", Counter, [LANE, of_catalogue("team", "tenants")],
+    DUPLICATE = "switchyard.duplicate_gpu_seconds", "GPU seconds", Counter,
+        [POOL, listed("cause", &["evicted", "duplicate"])],
+        "Machine time of jobs that ended whose results nobody uses: lost with the try that computed them, or computed twice";
+    COST = "switchyard.estimated_usd", "USD", Counter, [LANE, of_catalogue("team", "teams")],
         "Money: of requests as estimated when they were sent, of jobs as measured when they ended";
-    COST_RATE = "switchyard.usd_per_hour", "USD/h", Gauge, [LANE, of_catalogue("team", "tenants")],
+    COST_RATE = "switchyard.usd_per_hour", "USD/h", Gauge, [LANE, of_catalogue("team", "teams")],
         "Money of the time since the last report, as an hourly rate. Of pools what their nodes cost now, by the teams' open items; `other` where nobody has any";
     WEBHOOKS = "switchyard.webhooks", "attempts", Counter,
         [listed("outcome", &["delivered", "retrying", "gave_up", "gone"])],

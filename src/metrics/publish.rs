@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use facts::view::pool::KindView;
 use facts::view::{PoolView, View};
 use policy::breaker;
 use policy::units::{MicroUsd, UnixMs};
@@ -60,24 +61,25 @@ pub fn shared(view: &View, catalogue: &Catalogue, now: UnixMs) {
             deferred(&pool.facts.name, seen, pool.facts.slots_per_node, now);
         }
     }
-    for (tenant, seen) in view.tenants.iter().filter(|(tenant, _)| catalogue.tenant(tenant).is_some()) {
-        measure(&names::QUEUE_ITEMS, seen.queued_items as f64, &[tenant]);
+    for tenant in &catalogue.tenants {
+        let items = view.tenants.get(&tenant.id).map_or(0, |seen| seen.queued_items);
+        measure(&names::QUEUE_ITEMS, items as f64, &[&tenant.id]);
     }
-    let burnt: u64 = catalogue
-        .pools
-        .iter()
-        .map(|pool| {
-            let seen = view.pools.get(&pool.facts.name).cloned().unwrap_or_default();
-            let exist =
-                |kind: facts::view::pool::KindView| u64::from(kind.usable + kind.starting + kind.broken);
-            let dedicated = pool.dedicated_price.unwrap_or(pool.facts.price_per_node_hour);
-            exist(seen.spot) * pool.facts.price_per_node_hour.0 + exist(seen.dedicated) * dedicated.0
-        })
-        .sum();
+    let burnt: u64 = catalogue.pools.iter().map(|pool| per_hour(pool, view)).sum();
     let items = view.tenants.iter().map(|(tenant, seen)| (team(catalogue, tenant, None), seen.queued_items));
     for (team, usd) in shares(MicroUsd(burnt), items) {
         measure(&names::COST_RATE, usd, &["deferred", &team]);
     }
+}
+
+/// What a pool's nodes cost for an hour, in millionths of a US dollar: all that exist but the preempted.
+fn per_hour(pool: &catalogue::Pool, view: &View) -> u64 {
+    let Some(seen) = view.pools.get(&pool.facts.name) else { return 0 };
+    let exist = |kind: KindView| u64::from(kind.usable + kind.starting + kind.broken);
+    let spot = pool.facts.price_per_node_hour;
+    // Dedicated nodes that somebody else bought cost no less than spot ones.
+    let dedicated = pool.dedicated_price.unwrap_or(spot);
+    exist(seen.spot) * spot.0 + exist(seen.dedicated) * dedicated.0
 }
 
 /// Money by the teams' items; all of it [`OTHER`]'s where nobody has any.
@@ -139,15 +141,17 @@ fn deferred(pool: &str, seen: &PoolView, slots_per_node: u32, now: UnixMs) {
     }
 }
 
-/// Teams that metrics tell apart: the first tenants of the catalogue.
+/// Teams that metrics tell apart: those of the catalogue's first tenants.
 const TEAMS_MAX: usize = 32;
 
-/// Whom work is charged to, as metrics tell it: the tenant, or the tenant that the label `team` of its job
-/// names; [`OTHER`] for whatever else a client wrote there, and beyond the first [`TEAMS_MAX`] tenants.
+/// Whom work is charged to, as metrics tell it: the team that its job names (`label`), else its tenant's, each
+/// only if the catalogue knows it; [`OTHER`] for whatever else a client wrote there. A tenant without a team is
+/// one.
 pub fn team<'a>(catalogue: &'a Catalogue, tenant: &str, label: Option<&str>) -> &'a str {
-    let named = label.unwrap_or(tenant);
-    let known = catalogue.tenants.iter().take(TEAMS_MAX).find(|known| known.id == named);
-    known.map_or(OTHER, |known| &known.id)
+    let of = |tenant: &'a catalogue::Tenant| tenant.labels.get("team").unwrap_or(&tenant.id).as_str();
+    let own = catalogue.tenant(tenant).map(of);
+    let mut known = catalogue.tenants.iter().take(TEAMS_MAX).map(of);
+    known.find(|known| Some(*known) == label.or(own)).unwrap_or(OTHER)
 }
 
 #[cfg(test)]

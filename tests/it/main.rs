@@ -20,6 +20,7 @@ mod identity;
 mod ledger;
 mod readme;
 mod rebalance;
+mod telemetry;
 mod tenants;
 mod tidy;
 mod under_host;

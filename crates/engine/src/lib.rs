@@ -6,6 +6,7 @@
 //! - [`batch`]: which waiting sequences run together, as a plain data structure
 //! - [`backend`]: the seam to what computes; [`cpu`] in float32, [`test`] with made-up vectors
 //! - [`engine`]: the bounded queue and its worker thread
+//! - [`gpu`]: how much this machine's GPUs work
 //!
 //! Absent on purpose: HTTP, the wire's shapes and policy. Nothing here reads the wall clock or the
 //! environment. A sequence's vector does not depend on what else runs beside it or on how many
@@ -15,6 +16,7 @@ pub mod backend;
 pub mod batch;
 pub mod cpu;
 pub mod engine;
+pub mod gpu;
 mod maths;
 pub mod model;
 pub mod test;

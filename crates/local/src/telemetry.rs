@@ -1,6 +1,7 @@
 //! A receiver of Application Insights envelopes: `POST /v2/track` and `/v2.1/track`.
 //!
-//! It keeps what arrives, within a bound, so that tests and the demo can read it. What it
+//! It keeps what arrives, within a bound, so that tests and the demo can read it; `GET /traces/{trace id}`
+//! finds what belongs to one trace, as a query of Application Insights would. What it
 //! answers can be scripted, because exporters must survive an ingestion service that fails.
 
 use std::collections::VecDeque;
@@ -116,6 +117,10 @@ impl Inbox {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if let (&Method::GET, Some(trace)) = (request.method(), request.uri().path().strip_prefix("/traces/"))
+        {
+            return loopback::json(StatusCode::OK, &Value::Array(self.of_trace(trace)));
+        }
         let is_track = matches!(request.uri().path(), "/v2/track" | "/v2.1/track");
         if !is_track || request.method() != Method::POST {
             return loopback::json(
@@ -153,6 +158,17 @@ impl Inbox {
                 loopback::json(StatusCode::BAD_REQUEST, &verdict(0, 0, vec![error]))
             }
         }
+    }
+
+    /// What was told under a trace, and log lines that name it; the oldest first.
+    fn of_trace(&self, trace: &str) -> Vec<Value> {
+        let names_it = |envelope: &&Value| {
+            let message = envelope["data"]["baseData"]["message"].as_str();
+            envelope["tags"]["ai.operation.id"] == trace
+                || message.is_some_and(|message| message.contains(trace))
+        };
+        let state = self.lock();
+        state.envelopes.iter().filter(|_| !trace.is_empty()).filter(names_it).cloned().collect()
     }
 
     fn keep(&self, envelopes: Vec<Value>) {

@@ -94,3 +94,23 @@ fn the_oldest_are_forgotten_beyond_the_bound() {
     assert_eq!(state.envelopes.front(), Some(&json!(3)));
     assert_eq!(state.counts.envelopes, KEPT_ENVELOPES as u64 + 3);
 }
+
+#[tokio::test]
+async fn what_belongs_to_a_trace_is_found() {
+    let receiver = Receiver::start(loopback::any_port().unwrap()).unwrap();
+    let of = |name: &str, operation: &str, message: &str| {
+        let mut envelope = envelope(name);
+        envelope["tags"]["ai.operation.id"] = operation.into();
+        envelope["data"]["baseData"]["message"] = message.into();
+        envelope
+    };
+    let all = json!([of("a", "t1", ""), of("b", "t2", ""), of("c", "t2", "a line of t1"), envelope("d")]);
+    assert_eq!(post(&receiver, "/v2/track", all.to_string().into_bytes(), None).await.0, 200);
+    for (trace, wanted) in [("t1", vec!["a", "c"]), ("t2", vec!["b", "c"]), ("t3", vec![]), ("", vec![])] {
+        let asked = reqwest::get(format!("{}/traces/{trace}", receiver.url())).await.unwrap();
+        let found: Vec<Value> = asked.json().await.unwrap();
+        let names: Vec<&str> = found.iter().map(|found| found["name"].as_str().unwrap()).collect();
+        assert_eq!(names, wanted, "{trace}");
+    }
+    receiver.stop().await;
+}

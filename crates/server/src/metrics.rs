@@ -108,6 +108,10 @@ fn register_load(registry: &mut Registry, load: Option<Load>) {
     gauge("waiting_tokens", "Tokens in the queue", load.waiting_tokens);
     gauge("waiting_sequences", "Sequences in the queue", load.waiting_sequences);
     gauge("running_tokens", "Tokens of the batch under way", load.running_tokens);
+    // Missing where there is no GPU: 0 would say that one idles.
+    if let Some(percent) = engine::gpu::utilization_percent() {
+        gauge("gpu_utilization_percent", "How much the GPUs worked of late", percent as usize);
+    }
     let batches: Counter = Counter::default();
     batches.inc_by(load.batches);
     registry.register("batches", "Engine batches run", batches);

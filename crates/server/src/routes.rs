@@ -62,6 +62,10 @@ async fn handle<B: Buf>(
             fields.insert("switchyard-model", value);
         });
     }
+    // Who scales replicas to zero cannot ask each for its metrics without waking it.
+    if let (Route::Embeddings, Some(percent)) = (route, engine::gpu::utilization_percent()) {
+        response.headers_mut().insert("switchyard-gpu-utilization", percent.into());
+    }
     app.metrics.answered(route, response.status().as_u16(), started.elapsed());
     response
 }

@@ -310,6 +310,10 @@ pub struct Why {
     /// Show the last lines of what its tasks wrote.
     #[arg(long)]
     pub logs: bool,
+    /// Show everything that was told under its trace: its request, calls and log lines of the handler, lines of
+    /// the workers.
+    #[arg(long)]
+    pub trace: bool,
     /// Print the job as one JSON object.
     #[arg(long)]
     pub json: bool,

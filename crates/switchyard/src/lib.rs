@@ -39,6 +39,7 @@ pub mod status;
 pub mod submit;
 mod tally;
 pub mod tenant;
+mod trace;
 pub mod up;
 pub mod why;
 

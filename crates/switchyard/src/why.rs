@@ -10,6 +10,7 @@ use crate::meanings::meaning;
 use crate::place::Place;
 use crate::print::Printer;
 use crate::render::{bar, count, instant_ms, percent, span, usd, when};
+use crate::trace;
 
 /// Lines shown of what tasks wrote.
 const LOG_LINES: usize = 20;
@@ -27,6 +28,9 @@ pub async fn run(flags: Why, place: &Place, printer: &Printer) -> Result<(), Fai
         printer.say("");
         printer.say(&format!("the last {LOG_LINES} lines of its tasks"));
         last(&logs, LOG_LINES).for_each(|line| printer.say(&format!("  {line}")));
+    }
+    if flags.trace {
+        trace::show(&job, (&flags, &client), place, printer).await?;
     }
     Ok(())
 }

@@ -79,6 +79,35 @@ async fn embed(ready: &Value) -> Option<reqwest::Response> {
     if may_retry { None } else { Some(answer) }
 }
 
+/// A request of the SDK's, run by a worker of the pool; `why --trace` shows what was told of it by whom.
+async fn one_trace_leads_from_the_request_to_the_worker(up: &Up, ready: &Value) {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let url = format!("{}/embeddings", ready["base_url"].as_str().unwrap());
+    let request = reqwest::Client::new().post(url).bearer_auth(ready["api_key"].as_str().unwrap());
+    let request = request.json(&json!({"model": "minilm", "input": "hello"}));
+    let request = request.header("switchyard-lane", "deferred").header("prefer", "respond-async");
+    let request = request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    let sent = request.send().await.unwrap();
+    assert_eq!(sent.status(), 202);
+    let job = sent.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+    let told = async || {
+        let mut why = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        why.args(["why", &job, "--trace", "--state"]).arg(&up.folder);
+        let told = String::from_utf8(why.output().unwrap().stdout).unwrap();
+        let wanted = [
+            format!("trace {TRACE}"),
+            "handler  request POST /api/v1/embeddings -> 202".to_owned(),
+            "handler  call POST queue messages at 127.0.0.1:".to_owned(),
+            "handler  log job accepted".to_owned(),
+            "handler  log a shard is sent".to_owned(),
+            "handler  task added".to_owned(),
+            "worker   log ".to_owned(),
+        ];
+        wanted.iter().all(|wanted| told.contains(wanted)).then_some(())
+    };
+    until("the worker's line of the trace", told).await;
+}
+
 #[tokio::test]
 async fn an_embedding_comes_through_all_of_it_and_nothing_is_left() {
     let mut up = Up::start();
@@ -100,6 +129,7 @@ async fn an_embedding_comes_through_all_of_it_and_nothing_is_left() {
     assert!(jobs.status.success(), "{}", String::from_utf8_lossy(&jobs.stderr));
     assert!(String::from_utf8_lossy(&jobs.stdout).starts_with("no jobs"));
 
+    one_trace_leads_from_the_request_to_the_worker(&up, &ready).await;
     // So do the settings with which its handler looks at itself.
     let doctor = Command::new(env!("CARGO_BIN_EXE_switchyard"))
         .args(["doctor", "--json", "--state"])

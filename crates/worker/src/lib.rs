@@ -11,6 +11,7 @@
 //! - [`vectors`]: what no result may hold, whatever computed it
 //! - [`by_hand`]: the same filter from file to file
 //! - [`progress`]: how far it is, every few seconds; [`terminal`]: how a person reads it
+//! - `gpu`: what this node's GPU does, told to the handler
 //! - [`notice`]: the platform's word that this node is about to go
 //! - [`error`][]: why a run ended early; [`exit`]: what the process says then
 //!
@@ -22,6 +23,7 @@ pub mod by_hand;
 pub mod encoder;
 pub mod error;
 pub mod exit;
+mod gpu;
 pub mod items;
 pub mod member;
 pub mod notice;

@@ -11,6 +11,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::gpu;
 use crate::member::{self, Report};
 
 /// What a run still gets once it is asked to end, to take back marks: an eviction leaves seconds.
@@ -83,6 +84,7 @@ pub async fn run(
     };
     tokio::select! {
         done = members(&run) => done,
+        never = gpu::tell(&run) => match never {},
         () = late => Err(Error::Interrupted),
     }
 }

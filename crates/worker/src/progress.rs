@@ -83,7 +83,9 @@ impl Seen {
         let Seen { done, total, errors, .. } = *self;
         let items_per_s = (self.per_second * 10.0).round() / 10.0;
         let eta_s = self.left.map(|left| left.as_secs());
-        tracing::info!(done, total, errors, items_per_s, eta_s, "{heading}");
+        // Left out of the line where there is no GPU.
+        let gpu_percent = engine::gpu::utilization_percent();
+        tracing::info!(done, total, errors, items_per_s, eta_s, gpu_percent, "{heading}");
     }
 }
 

@@ -25,8 +25,11 @@ pub(super) fn tell(world: World<'_>, job: &Job, began_ms: Option<u64>, end: &End
     measure(&names::JOBS_ENDED, 1.0, &[pool, class, outcome]);
     measure(&names::TRIES, job.shards.len() as f64, &[pool, "done"]);
     measure(&names::TRIES, end.retries as f64, &[pool, "lost"]);
-    let again = end.spent.iter().filter(|part| part.place == pool && part.what != What::Useful);
-    measure(&names::DUPLICATE, again.map(|part| part.us).sum::<u64>() as f64 / 1e6, &[pool]);
+    for cause in [What::Evicted, What::Duplicate] {
+        let wasted = end.spent.iter().filter(|part| part.place == pool && part.what == cause);
+        let seconds = wasted.map(|part| part.us).sum::<u64>() as f64 / 1e6;
+        measure(&names::DUPLICATE, seconds, &[pool, cause.as_str()]);
+    }
     let team = metrics::team(world.catalogue, &job.tenant, job.labels.get("team").map(String::as_str));
     measure(&names::COST, end.cost_micro_usd as f64 / 1e6, &["deferred", team]);
 

@@ -139,6 +139,16 @@ impl Rig {
         app
     }
 
+    /// A handler's process with these settings besides.
+    pub async fn process_given(&self, more: &[(&str, String)]) -> Arc<App> {
+        let mut given = self.environment();
+        given.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let settings = Settings::read(None, move |name| given.get(name).cloned()).unwrap();
+        let (app, _) = app::build(settings).unwrap();
+        app.refresh().await;
+        app
+    }
+
     /// A handler's process.
     pub async fn process(&self) -> Arc<App> {
         self.process_with(None).await

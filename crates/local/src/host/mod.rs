@@ -13,6 +13,7 @@ mod forward;
 mod http;
 mod http_envelope;
 mod identity;
+mod insights;
 pub mod invocation;
 pub mod keys;
 mod lent;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
+use super::insights::Insights;
 use super::{Ending, identity};
 use crate::children;
 
@@ -125,11 +126,12 @@ impl Supervisor<'_> {
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         tracing::debug!(pid = child.id(), port, "handler started");
+        let insights = Insights::of(self.settings);
         if let Some(output) = child.stdout.take() {
-            tokio::spawn(relay_output(output));
+            tokio::spawn(relay_output(output, insights.clone()));
         }
         if let Some(errors) = child.stderr.take() {
-            tokio::spawn(relay_errors(errors));
+            tokio::spawn(relay_errors(errors, insights));
         }
         Ok(child)
     }
@@ -196,21 +198,24 @@ async fn ask(stream: TcpStream, port: u16) {
     }
 }
 
-async fn relay_output(output: impl AsyncRead + Unpin) {
+async fn relay_output(output: impl AsyncRead + Unpin, insights: Option<Insights>) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         // Lines with this mark go to the system's log, not to the user's.
         if !line.starts_with("LanguageWorkerConsoleLog") {
+            insights.iter().for_each(|insights| insights.take(&line, 1));
             tracing::info!(target: "Host.Function.Console", "{line}");
         }
     }
 }
 
-async fn relay_errors(errors: impl AsyncRead + Unpin) {
+async fn relay_errors(errors: impl AsyncRead + Unpin, insights: Option<Insights>) {
     let mut lines = BufReader::new(errors).lines();
     let mut last: VecDeque<String> = VecDeque::new();
     while let Ok(Some(line)) = lines.next_line().await {
-        if line.to_lowercase().contains("warn") {
+        let is_warning = line.to_lowercase().contains("warn");
+        insights.iter().for_each(|insights| insights.take(&line, if is_warning { 2 } else { 3 }));
+        if is_warning {
             tracing::warn!(target: "Host.Function.Console", "{line}");
         } else {
             tracing::error!(target: "Host.Function.Console", "{line}");
