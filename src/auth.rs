@@ -122,10 +122,7 @@ fn verb(permission: Permission) -> &'static str {
 }
 
 /// Public part and holder of the key that a request carries.
-fn holder<'a>(
-    catalogue: &'a Catalogue,
-    headers: &'a HeaderMap,
-) -> Result<(&'a str, &'a Holder), Failure> {
+fn holder<'a>(catalogue: &'a Catalogue, headers: &'a HeaderMap) -> Result<(&'a str, &'a Holder), Failure> {
     let refused = |message| Err(Failure::new(Kind::Unauthenticated, "invalid_api_key", message));
     let Some(given) = presented(headers) else {
         return refused("no API key was given; send `Authorization: Bearer KEY` or `api-key: KEY`");

@@ -5,6 +5,7 @@ mod azure_batch_shapes;
 mod deferred;
 mod doorbell;
 mod handler_batches;
+mod handler_dead;
 mod handler_deferred;
 mod handler_envelopes;
 mod handler_files;

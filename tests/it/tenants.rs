@@ -277,7 +277,8 @@ async fn another_tenants_ids_are_ids_that_do_not_exist() {
 
     let mut cases: Vec<(&str, String, String)> = Vec::new();
     // Models are everybody's, and dead letters no tenant's.
-    let is_owned = |path: &str| path.contains("{id}") && !path.contains("models") && !path.contains("operate");
+    let is_owned =
+        |path: &str| path.contains("{id}") && !path.contains("models") && !path.contains("operate");
     for (method, path, _) in ROUTES.iter().filter(|(_, path, _)| is_owned(path)) {
         let ids: &[(&str, &str)] = match path {
             path if path.contains("/files/") => &[(file, "file-"), (&output, "file-")],

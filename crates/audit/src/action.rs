@@ -166,7 +166,10 @@ mod tests {
         assert!(!text.contains('\n'));
         let Ok(Entry::Action(read)) = Entry::read(&text) else { panic!("{text}") };
         assert_eq!((read.actor.as_str(), read.action.as_str()), ("key:operator", "knobs_changed"));
-        assert_eq!((&read.before["max-aca-replicas"], &read.after["max-aca-replicas"]), (&json!(4), &json!(5)));
+        assert_eq!(
+            (&read.before["max-aca-replicas"], &read.after["max-aca-replicas"]),
+            (&json!(4), &json!(5))
+        );
     }
 
     #[test]

@@ -10,9 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use dead::{
-    Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since,
-};
+pub use dead::{Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since};
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
 pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};

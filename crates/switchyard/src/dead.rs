@@ -99,7 +99,9 @@ fn row(letter: &DeadLetter, now_ms: u64) -> [String; 7] {
 fn state(letter: &DeadLetter) -> String {
     match (letter.state, letter.replays) {
         (LetterState::Waiting, 0) => "waiting".to_owned(),
-        (LetterState::Waiting, replays) => format!("back after {}", crate::render::of(replays.into(), "replay")),
+        (LetterState::Waiting, replays) => {
+            format!("back after {}", crate::render::of(replays.into(), "replay"))
+        }
         (LetterState::Replayed, 1) => "replayed".to_owned(),
         (LetterState::Replayed, replays) => format!("replayed {replays} times"),
     }
@@ -112,7 +114,8 @@ fn short(id: &str) -> String {
 async fn show(flags: &DeadShow, place: &Place, printer: &Printer) -> Result<ExitCode, Failure> {
     let client = Client::find_as_operator(&flags.target, place)?;
     let id = whole(&client, std::slice::from_ref(&flags.letter)).await?.remove(0);
-    let detail: DeadLetterDetail = client.json(|| client.request(Method::GET, &["operate", "dead", &id])).await?;
+    let detail: DeadLetterDetail =
+        client.json(|| client.request(Method::GET, &["operate", "dead", &id])).await?;
     printer.record(&detail);
     for line in lines(&detail, place.clock().now_ms()) {
         printer.say(&line);
@@ -133,7 +136,8 @@ fn lines(detail: &DeadLetterDetail, now_ms: u64) -> Vec<String> {
         lines.push(format!("job     {job} of {tenant}{model}: {status}"));
     }
     if let Some(inserted) = &letter.inserted {
-        let times = letter.dequeue_count.map(|n| format!(", delivered {}", crate::render::of(n.into(), "time")));
+        let times =
+            letter.dequeue_count.map(|n| format!(", delivered {}", crate::render::of(n.into(), "time")));
         lines.push(format!("queued  {inserted}{} (as the host says)", times.unwrap_or_default()));
     }
     if let Some(last) = &letter.last_replay {
@@ -158,7 +162,8 @@ async fn replay(flags: &DeadReplay, place: &Place, printer: &Printer) -> Result<
         let ids = whole(&client, &flags.letters).await?;
         let mut reports = Vec::new();
         for ids in ids.chunks(LETTERS_MAX as usize) {
-            let wish = ReplayWish { ids: Some(ids.to_vec()), dry_run: Some(flags.dry_run), ..Default::default() };
+            let wish =
+                ReplayWish { ids: Some(ids.to_vec()), dry_run: Some(flags.dry_run), ..Default::default() };
             reports.extend(ask(&client, &wish).await?.letters);
         }
         (reports, false)
@@ -255,8 +260,12 @@ fn one(id: &LetterId, known: &[String]) -> Result<String, Failure> {
     let mut found = known.iter().filter(|known| known.starts_with(id.as_str()));
     match (found.next(), found.next()) {
         (Some(only), None) => Ok(only.clone()),
-        (None, _) => Err(Failure(format!("no letter begins with {}; `switchyard dead` lists them", id.as_str()))),
-        (Some(_), Some(_)) => Err(Failure(format!("several letters begin with {}; give more of it", id.as_str()))),
+        (None, _) => {
+            Err(Failure(format!("no letter begins with {}; `switchyard dead` lists them", id.as_str())))
+        }
+        (Some(_), Some(_)) => {
+            Err(Failure(format!("several letters begin with {}; give more of it", id.as_str())))
+        }
     }
 }
 

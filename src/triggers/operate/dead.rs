@@ -8,7 +8,8 @@ use facts::JobId;
 use facts::dead::{Letter, Reason};
 use facts::key;
 use futures_util::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
 use wire::dead::{
     DeadLetter, DeadLetterDetail, DeadLetterList, LETTERS_MAX, LastReplay, LetterReport, LetterState,
     Outcome, ReplayReport, ReplayWish,
@@ -70,7 +71,8 @@ impl Desk<'_> {
     async fn list(&self, query: &str) -> Result<Response, Failure> {
         let Asked { filter, limit, after } = Asked::of_query(query)?;
         let letters = &self.app.dead_letters;
-        let page = letters.list(&filter, limit, after.as_ref()).await.map_err(|error| trouble(error.into()))?;
+        let page =
+            letters.list(&filter, limit, after.as_ref()).await.map_err(|error| trouble(error.into()))?;
         let each: Vec<_> = page.letters.iter().map(|known| self.shown(known)).collect();
         let list = DeadLetterList {
             object: "list".to_owned(),
@@ -96,7 +98,10 @@ impl Desk<'_> {
 
     async fn replay(&self, request: &mut Request) -> Result<Response, Failure> {
         let body = request.body(WISH_BYTES_MAX).await?;
-        let wish: ReplayWish = serde_json::from_slice(&body).map_err(|error| {
+        // A map first: serde takes a list for a struct, too.
+        let wish = serde_json::from_slice::<Map<_, _>>(&body);
+        let wish = wish.and_then(|members| ReplayWish::deserialize(Value::Object(members)));
+        let wish = wish.map_err(|error| {
             let message = format!("the body does not say which letters: {error}");
             Failure::invalid("body", "invalid_replay", message)
         })?;
@@ -126,7 +131,8 @@ impl Desk<'_> {
         let distinct: HashSet<&String> = ids.iter().collect();
         let are_ids = ids.iter().all(|id| key::is_dead_letter_id(id));
         if !(1..=PAGE_MAX).contains(&ids.len()) || distinct.len() < ids.len() || !are_ids {
-            let message = format!("`ids` must name from 1 to {PAGE_MAX} letters, each once, by 64 hex digits");
+            let message =
+                format!("`ids` must name from 1 to {PAGE_MAX} letters, each once, by 64 hex digits");
             return Err(Failure::invalid("ids", "invalid_value", message));
         }
         let each: Vec<_> = ids.iter().map(|id| self.replay_id(id, run)).collect();
@@ -137,7 +143,8 @@ impl Desk<'_> {
     async fn replay_found(&self, wish: &ReplayWish, run: Run<'_>) -> Result<ReplayReport, Failure> {
         let Asked { filter, limit, after } = Asked::of_wish(wish)?;
         let letters = &self.app.dead_letters;
-        let page = letters.list(&filter, limit, after.as_ref()).await.map_err(|error| trouble(error.into()))?;
+        let page =
+            letters.list(&filter, limit, after.as_ref()).await.map_err(|error| trouble(error.into()))?;
         let each: Vec<_> = page.letters.iter().map(|known| self.replay_one(known, run)).collect();
         let letters = stream::iter(each).buffered(AT_ONCE).collect().await;
         let next = page.next.map(|place| place.to_string());

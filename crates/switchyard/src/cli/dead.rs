@@ -162,7 +162,9 @@ impl FromStr for LetterId {
         if is_hex && (ID_DIGITS_MIN..=ID_DIGITS).contains(&text.len()) {
             Ok(LetterId(text.to_owned()))
         } else {
-            Err(format!("an id has from {ID_DIGITS_MIN} to {ID_DIGITS} hex digits; `switchyard dead` shows it"))
+            Err(format!(
+                "an id has from {ID_DIGITS_MIN} to {ID_DIGITS} hex digits; `switchyard dead` shows it"
+            ))
         }
     }
 }
@@ -232,7 +234,9 @@ mod tests {
             Cli::try_parse_from([&["switchyard", "dead", "replay"], arguments].concat()).is_ok()
         };
         let id = "0123abcd";
-        for good in [&[id][..], &["--model", "m"], &["--since", "2h", "--reason", "no_ticket", "--limit", "5"]] {
+        for good in
+            [&[id][..], &["--model", "m"], &["--since", "2h", "--reason", "no_ticket", "--limit", "5"]]
+        {
             assert!(replay(good), "{good:?}");
         }
         for wrong in [&[][..], &["--dry-run"], &["--limit", "5"], &[id, "--model", "m"], &["0123"], &["x"]] {

@@ -52,7 +52,8 @@ fn letters_are_listed_page_by_page() {
 
 #[test]
 fn a_letter_is_shown_by_how_its_id_begins() {
-    let detail = json!({ "letter": letter(OTHER), "job_status": "waiting", "replay": "would_ring", "advice": "look" });
+    let detail =
+        json!({ "letter": letter(OTHER), "job_status": "waiting", "replay": "would_ring", "advice": "look" });
     let script = vec![
         on("GET /api/operate/dead?limit=100", 200, page(&[LETTER, OTHER], None)),
         on(&format!("GET /api/operate/dead/{OTHER}"), 200, detail.clone()),
@@ -69,16 +70,16 @@ fn a_letter_is_shown_by_how_its_id_begins() {
 #[test]
 fn letters_are_replayed_by_id_and_by_what_they_have_in_common() {
     let replay = |answer: Value| on("POST /api/operate/dead/replay", 200, answer);
-    let (done, seen) =
-        operate(&["dead", "replay", LETTER, "--dry-run"], vec![replay(report(&[(LETTER, "would_ring")], None))]);
+    let (done, seen) = operate(
+        &["dead", "replay", LETTER, "--dry-run"],
+        vec![replay(report(&[(LETTER, "would_ring")], None))],
+    );
     assert_eq!(done.code, 0, "{}", done.err);
     assert_eq!(seen[0].json(), json!({ "ids": [LETTER], "dry_run": true }));
     assert!(done.out.contains("would_ring  look"), "{}", done.out);
 
-    let script = vec![
-        replay(report(&[(LETTER, "rung")], Some("c"))),
-        replay(report(&[(OTHER, "failed")], None)),
-    ];
+    let script =
+        vec![replay(report(&[(LETTER, "rung")], Some("c"))), replay(report(&[(OTHER, "failed")], None))];
     let (done, seen) = operate(&["dead", "replay", "--model", "m", "--limit", "150", "--json"], script);
     assert_eq!(done.code, 1, "one failed");
     let outcomes: Vec<Value> = done.records().iter().map(|letter| letter["outcome"].clone()).collect();
