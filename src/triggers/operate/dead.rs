@@ -165,7 +165,7 @@ impl Desk<'_> {
     }
 
     async fn record_replays(&self, request: &Request, wish: &ReplayWish, report: &ReplayReport) {
-        let letters: serde_json::Map<_, _> =
+        let letters: Map<_, _> =
             report.letters.iter().map(|letter| (letter.id.clone(), json!(letter.outcome))).collect();
         let changed = (json!({ "asked": wish }), json!({ "letters": letters }));
         acted(self.app, (request, self.actor), Did::LettersReplayed, "", changed).await;
