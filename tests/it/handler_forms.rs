@@ -33,116 +33,117 @@ fn left(handler: &Handler) -> Vec<String> {
     left
 }
 
+/// What is wrong, the `Content-Type`, the body, and the code that is told.
+type Case = (&'static str, String, Vec<u8>, &'static str);
+
+const USUAL: &str = "multipart/form-data; boundary=XX";
+
+/// A form as it should be, without its first and last part: what comes before the bytes, and they.
+fn part(field: &str) -> (String, String) {
+    let head = format!("Content-Disposition: form-data; name=\"{field}\"; filename=\"in.jsonl\"");
+    let part = format!("--XX\r\n{head}\r\n\r\n{}\r\n", line("a"));
+    (head, part)
+}
+
+/// Bodies that are no form at all, by what they call themselves.
+fn wrong_types(whole: &str) -> Vec<Case> {
+    let longest = format!("multipart/form-data; boundary={}", "X".repeat(71));
+    [
+        ("no content type", ""),
+        ("another content type", "application/json"),
+        ("another kind of form", "multipart/mixed; boundary=XX"),
+        ("a form of names", "application/x-www-form-urlencoded"),
+        ("no boundary", "multipart/form-data"),
+        ("an empty boundary", "multipart/form-data; boundary="),
+        ("a quote that does not end", "multipart/form-data; boundary=\"XX"),
+        ("a boundary that is too long", &longest),
+    ]
+    .map(|(what, kind)| (what, kind.to_owned(), whole.to_owned().into_bytes(), "invalid_content_type"))
+    .into()
+}
+
+/// Forms that end too early, or never begin.
+fn cut(rest: &str, head: &str, part: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = [
+        ("an empty body", String::new()),
+        ("JSON instead of a form", "{}".to_owned()),
+        ("cut within a head", format!("{rest}--XX\r\nContent-Dis")),
+        ("cut after a head", format!("{rest}--XX\r\n{head}\r\n\r\n")),
+        ("cut within a content", format!("{rest}--XX\r\n{head}\r\n\r\n{{")),
+        ("cut before the end", format!("{rest}{part}")),
+        ("cut within the end", format!("{rest}{part}--XX-")),
+    ]
+    .map(|(what, body)| (what, USUAL.to_owned(), body.into_bytes(), "body_broken_off"))
+    .into();
+    let other = "multipart/form-data; boundary=YY".to_owned();
+    cases.push(("another boundary", other, format!("{rest}{part}--XX--\r\n").into(), "body_broken_off"));
+    cases
+}
+
+/// Forms whose parts are wrong.
+fn wrong_parts(rest: &str, head: &str, part: &str, field: &str) -> Vec<Case> {
+    let long = "x".repeat(9_000);
+    let disposition =
+        |text: &str| format!("--XX\r\nContent-Disposition: {text}\r\n\r\n\r\n--XX--").into_bytes();
+    let mut not_text = disposition("form-data; name=\"?\"");
+    let at = not_text.iter().position(|byte| *byte == b'?').expect("it stands there");
+    not_text[at] = 0xff;
+    let cases: Vec<(&'static str, Vec<u8>, &'static str)> = vec![
+        ("no part at all", "--XX--\r\n".into(), "missing_required_parameter"),
+        ("a boundary that goes on", "--XXbroken".into(), "invalid_multipart"),
+        ("a part without a head", "--XX\r\n\r\n\r\n{}\r\n--XX--".into(), "invalid_multipart"),
+        ("a part of no form", disposition("attachment; name=\"a\""), "invalid_multipart"),
+        ("a part without a name", disposition("form-data; filename=\"a\""), "invalid_multipart"),
+        ("a head that is not UTF-8", not_text, "invalid_multipart"),
+        (
+            "a head that is too long",
+            format!("--XX\r\nX-Long: {long}\r\n{head}\r\n\r\n\r\n--XX--").into(),
+            "invalid_multipart",
+        ),
+        ("a head that does not end", format!("--XX\r\nX-Long: {long}").into(), "invalid_multipart"),
+        ("two files", format!("{rest}{part}{part}--XX--\r\n").into(), "repeated_parameter"),
+        (
+            "a field of nobody",
+            format!("{rest}{}{part}--XX--\r\n", part.replace(field, "color")).into(),
+            "unknown_parameter",
+        ),
+    ];
+    cases.into_iter().map(|(what, body, code)| (what, USUAL.to_owned(), body, code)).collect()
+}
+
+async fn send(handler: &Handler, path: &str, content_type: &str, body: Vec<u8>) -> (u16, Value) {
+    let mut request = handler.client.post(format!("{}{path}", handler.url)).bearer_auth(KEY);
+    if !content_type.is_empty() {
+        request = request.header("content-type", content_type);
+    }
+    json_of(request.body(body)).await
+}
+
 #[tokio::test]
 async fn malformed_forms_are_refused_and_leave_nothing() {
     let handler = stage().listen();
-    let usual = "multipart/form-data; boundary=XX";
-    let long = "x".repeat(9_000);
-    let longest = format!("multipart/form-data; boundary={}", "X".repeat(71));
     for Taker { path, field, rest } in takers(&handler).await {
-        let head = format!("Content-Disposition: form-data; name=\"{field}\"; filename=\"in.jsonl\"");
-        let part = format!("--XX\r\n{head}\r\n\r\n{}\r\n", line("a"));
+        let (head, part) = part(field);
         let whole = format!("{rest}{part}--XX--\r\n");
-        let cases: Vec<(&str, &str, Vec<u8>, &str)> = vec![
-            ("no content type", "", whole.clone().into(), "invalid_content_type"),
-            ("another content type", "application/json", whole.clone().into(), "invalid_content_type"),
-            (
-                "another kind of form",
-                "multipart/mixed; boundary=XX",
-                whole.clone().into(),
-                "invalid_content_type",
-            ),
-            ("a form of names", "application/x-www-form-urlencoded", b"a=b".to_vec(), "invalid_content_type"),
-            ("no boundary", "multipart/form-data", whole.clone().into(), "invalid_content_type"),
-            (
-                "an empty boundary",
-                "multipart/form-data; boundary=",
-                whole.clone().into(),
-                "invalid_content_type",
-            ),
-            (
-                "a quote that does not end",
-                "multipart/form-data; boundary=\"XX",
-                whole.clone().into(),
-                "invalid_content_type",
-            ),
-            ("a boundary that is too long", &longest, whole.clone().into(), "invalid_content_type"),
-            ("an empty body", usual, Vec::new(), "body_broken_off"),
-            ("another boundary", "multipart/form-data; boundary=YY", whole.clone().into(), "body_broken_off"),
-            ("JSON instead of a form", usual, b"{}".to_vec(), "body_broken_off"),
-            ("no part at all", usual, b"--XX--\r\n".to_vec(), "missing_required_parameter"),
-            ("a boundary that goes on", usual, b"--XXbroken".to_vec(), "invalid_multipart"),
-            ("cut within a head", usual, format!("{rest}--XX\r\nContent-Dis").into(), "body_broken_off"),
-            ("cut after a head", usual, format!("{rest}--XX\r\n{head}\r\n\r\n").into(), "body_broken_off"),
-            (
-                "cut within a content",
-                usual,
-                format!("{rest}--XX\r\n{head}\r\n\r\n{{").into(),
-                "body_broken_off",
-            ),
-            ("cut before the end", usual, format!("{rest}{part}").into(), "body_broken_off"),
-            ("cut within the end", usual, format!("{rest}{part}--XX-").into(), "body_broken_off"),
-            ("a part without a head", usual, b"--XX\r\n\r\n\r\n{}\r\n--XX--".to_vec(), "invalid_multipart"),
-            (
-                "a part of no form",
-                usual,
-                b"--XX\r\nContent-Disposition: attachment; name=\"a\"\r\n\r\n\r\n--XX--".to_vec(),
-                "invalid_multipart",
-            ),
-            (
-                "a part without a name",
-                usual,
-                b"--XX\r\nContent-Disposition: form-data; filename=\"a\"\r\n\r\n\r\n--XX--".to_vec(),
-                "invalid_multipart",
-            ),
-            (
-                "a head that is too long",
-                usual,
-                format!("--XX\r\nX-Long: {long}\r\n{head}\r\n\r\n\r\n--XX--").into(),
-                "invalid_multipart",
-            ),
-            (
-                "a head that does not end",
-                usual,
-                format!("--XX\r\nX-Long: {long}").into(),
-                "invalid_multipart",
-            ),
-            (
-                "a head that is not UTF-8",
-                usual,
-                b"--XX\r\nContent-Disposition: form-data; name=\"\xff\"\r\n\r\n\r\n--XX--".to_vec(),
-                "invalid_multipart",
-            ),
-            ("two files", usual, format!("{rest}{part}{part}--XX--\r\n").into(), "repeated_parameter"),
-            (
-                "a field of nobody",
-                usual,
-                format!("{rest}{}{part}--XX--\r\n", part.replace(field, "color")).into(),
-                "unknown_parameter",
-            ),
-        ];
-        for (what, content_type, body, code) in cases {
-            let mut request = handler.client.post(format!("{}{path}", handler.url)).bearer_auth(KEY);
-            if !content_type.is_empty() {
-                request = request.header("content-type", content_type);
-            }
-            let (status, told) = json_of(request.body(body)).await;
+        let parts = wrong_parts(rest, &head, &part, field);
+        for (what, kind, body, code) in [wrong_types(&whole), cut(rest, &head, &part), parts].concat() {
+            let (status, told) = send(&handler, &path, &kind, body).await;
             let error = &told["error"];
             assert_eq!((status, error["code"].as_str()), (400, Some(code)), "{path}: {what}: {told}");
             assert_eq!(error["type"], "invalid_request_error", "{path}: {what}");
             let message = error["message"].as_str().unwrap();
             assert!(message.len() > 10 && !message.ends_with('.'), "{path}: {what}: {message}");
-            assert_ne!(error["param"], Value::Null, "{path}: {what}: {told}");
+            // A body that breaks off has no field to blame.
+            assert_eq!(error["param"].is_null(), code == "body_broken_off", "{path}: {what}: {told}");
         }
         until("nothing is left", async || left(&handler).is_empty()).await;
         // And as it should be.
-        let request = handler.client.post(format!("{}{path}", handler.url)).bearer_auth(KEY);
-        let (status, told) = json_of(request.header("content-type", usual).body(whole)).await;
+        let (status, told) = send(&handler, &path, USUAL, whole.into()).await;
         assert_eq!(status, 200, "{told}");
         if path.ends_with("/files") {
-            let url = format!("{}{path}/{}", handler.url, told["id"].as_str().unwrap());
-            assert_eq!(json_of(handler.client.delete(url).bearer_auth(KEY)).await.0, 200);
             std::fs::remove_dir_all(handler.stage.folder.join("blob/t/dev/files")).unwrap();
+            let markers = handler.stage.folder.join("blob/expiring");
+            assert!(!objects(&markers).is_empty(), "the sweep finds what would be left");
         }
     }
 }

@@ -83,13 +83,6 @@ async fn a_flood_of_nine_tenants_delays_the_tenths_small_job_by_their_turns_alon
     let (_, _, at) = own().await.unwrap();
     let after = claimed(&rig).await;
     assert!(after.len() < FLOODS * JOBS_EACH, "the flood is not over: the small job went past it on {POOL}");
-    for flood in &floods {
-        let ahead = |claimed: &[(String, String, u64)]| {
-            claimed.iter().filter(|(tenant, _, claimed_at)| tenant == flood && *claimed_at <= at).count()
-        };
-        // A pass claims all its shards at about one instant, so the last one before it may count whole.
-        assert!(ahead(&after) <= before + 2 * 3, "{flood} had {} turns before it", ahead(&after));
-    }
     let others = after.iter().filter(|(_, of, claimed_at)| *of != job && *claimed_at <= at).count();
     assert!(others - before <= 2 * FLOODS, "{others} shards left before it, {before} of them before it came");
 }

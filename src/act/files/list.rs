@@ -70,7 +70,7 @@ pub enum Name {
 #[derive(Clone, Debug)]
 pub enum Listed {
     /// One that was uploaded.
-    Upload(FileMeta),
+    Upload(Box<FileMeta>),
     /// One that an ended batch brought. It may be empty or have expired.
     Result(Box<(Job, End)>, Which),
 }
@@ -120,7 +120,9 @@ pub async fn list<T>(
 
 async fn file(store: &Store, tenant: &str, name: Name, now_ms: u64) -> Result<Option<Listed>, FactError> {
     match name {
-        Name::Upload(file) => Ok(read(store, tenant, &file, now_ms).await?.map(Listed::Upload)),
+        Name::Upload(file) => {
+            Ok(read(store, tenant, &file, now_ms).await?.map(|meta| Listed::Upload(Box::new(meta))))
+        }
         Name::Result(job, which) => {
             let Some(job) = JobId::parse(&job) else { return Ok(None) };
             let ended = progress::ended(store, tenant, &job).await?;
