@@ -104,7 +104,8 @@ fn wrong_parts(rest: &str, head: &str, part: &str, field: &str) -> Vec<Case> {
         ("two files", format!("{rest}{part}{part}--XX--\r\n").into(), "repeated_parameter"),
         (
             "a field of nobody",
-            format!("{rest}{}{part}--XX--\r\n", part.replace(field, "color")).into(),
+            format!("{rest}{}{part}--XX--\r\n", part.replace(&format!("name=\"{field}\""), "name=\"color\""))
+                .into(),
             "unknown_parameter",
         ),
     ];
@@ -142,8 +143,6 @@ async fn malformed_forms_are_refused_and_leave_nothing() {
         assert_eq!(status, 200, "{told}");
         if path.ends_with("/files") {
             std::fs::remove_dir_all(handler.stage.folder.join("blob/t/dev/files")).unwrap();
-            let markers = handler.stage.folder.join("blob/expiring");
-            assert!(!objects(&markers).is_empty(), "the sweep finds what would be left");
         }
     }
 }
