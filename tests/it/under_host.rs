@@ -223,12 +223,14 @@ async fn a_poison_message_is_replayed_and_its_job_ends() {
     let queues = local::queue::Server::start(listener, clock::Clock::REAL).unwrap();
     let account = Account::parse(&queues.connection_string()).unwrap();
     // Azure Batch does not answer: the pool does nothing for the job.
-    let batch = [
+    let connection = queues.connection_string();
+    let settings = [
+        ("AzureWebJobsStorage", connection.as_str()),
         ("BATCH_ENDPOINT", "http://127.0.0.1:9"),
         ("BATCH_ACCOUNT_NAME", "local"),
         ("BATCH_ACCOUNT_KEY", "a2V5"),
     ];
-    let rig = Rig::start_with(&written, Some(account.clone()), &batch).await;
+    let rig = Rig::start_with(&written, Some(account.clone()), &settings).await;
     let accepted =
         rig.post("/v1/embeddings", &embeddings()).header("switchyard-lane", "deferred").send().await.unwrap();
     assert_eq!(accepted.status(), 202);
