@@ -135,6 +135,9 @@ def a_batch_runs_in_the_pool(stack):
     assert [line["custom_id"] for line in found] == [custom_id for custom_id, _, _ in wanted]
     check_results(found, wanted)
     assert len({line["id"] for line in found}) == FEW, "ids of lines repeat"
+    assert output.id in [listed.id for listed in sdk.files.list(purpose="batch_output")], "its output is not listed"
+    with_output = wish(output, LONGER)
+    refused(openai.BadRequestError, "invalid_purpose", stack.client(max_retries=0).batches.create, **with_output)
 
     refused(openai.ConflictError, "batch_ended", stack.client(max_retries=0).batches.cancel, batch.id)
     assert sdk.files.delete(file.id).deleted

@@ -1,10 +1,10 @@
 //! Files that tenants upload. A marker for the sweep comes first, then the content under a fresh id;
 //! `meta.json` commits it, put-if-absent. A file is gone once `deleted.json` marks it; its content goes
-//! after that. [`expire`] takes away what nobody deletes.
+//! after that. [`expire`] takes away what nobody deletes, [`list`] shows what a tenant has.
 
 pub mod expire;
+pub mod list;
 
-use std::cmp::Reverse;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use facts::fold::Found;
 use facts::key::{self, FileKeys, JobKeys, Perishable};
 use facts::store::{Store, StoreError, Upload};
 use facts::{JobId, VERSION, id};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::fact::{self, FactError};
@@ -22,12 +22,8 @@ use crate::http::Content;
 
 /// What is read of a content at once, to be sent on.
 const PIECE_BYTES: usize = 1024 * 1024;
-/// Metas that are read at once for a listing.
-const READS_AT_ONCE: usize = 32;
 /// A mark of a job that is not there after this belongs to no job.
 const MADE_WITHIN_MS: u64 = 600_000;
-/// Files of one page, at most; a longer list is asked for in pages.
-pub const PAGE_MAX: usize = 1_000;
 
 /// The content of a file on its way in. Dropped before [`Incoming::finish`], it was never there.
 #[derive(Debug)]
@@ -231,107 +227,6 @@ async fn is_used(store: &Store, clock: &Clock, tenant: &str, listed: &[Found]) -
         }
     }
     Ok(false)
-}
-
-/// What of a list is wanted.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// Files of a page, at most; [`PAGE_MAX`] bounds it.
-    pub limit: usize,
-    /// Id of the file that the page follows.
-    pub after: Option<String>,
-    /// Which file comes first.
-    pub order: Order,
-}
-
-/// Which file comes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// The newest.
-    #[default]
-    Descending,
-    /// The oldest.
-    Ascending,
-}
-
-/// Some of a tenant's files, in order.
-#[derive(Debug)]
-pub struct Page {
-    /// They.
-    pub files: Vec<FileMeta>,
-    /// Whether others follow.
-    pub has_more: bool,
-}
-
-/// Lists a tenant's files; none where `after` was never a file.
-///
-/// # Errors
-/// [`FactError`].
-pub async fn list(
-    store: &Store,
-    tenant: &str,
-    wanted: &Listing,
-    now_ms: u64,
-) -> Result<Option<Page>, FactError> {
-    let mut places = places(store, tenant).await?;
-    if wanted.order == Order::Ascending {
-        places.reverse();
-    }
-    if let Some(after) = &wanted.after {
-        let Some(place) = place_of(store, tenant, &places, after).await? else { return Ok(None) };
-        let ascending = wanted.order == Order::Ascending;
-        places.retain(|other| if ascending { *other < place } else { *other > place });
-    }
-    let limit = wanted.limit.min(PAGE_MAX);
-    // Deleted since they were listed, or expired: they are passed over.
-    let metas = stream::iter(places)
-        .map(async |Place(_, file)| read(store, tenant, &file, now_ms).await)
-        .buffered(READS_AT_ONCE)
-        .try_filter_map(|meta| futures_util::future::ready(Ok(meta)));
-    let mut files: Vec<FileMeta> = metas.take(limit + 1).try_collect().await?;
-    let has_more = files.len() > limit;
-    files.truncate(limit);
-    Ok(Some(Page { files, has_more }))
-}
-
-/// Where a file stands in its tenant's list, by when it was committed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place(Reverse<u64>, String);
-
-async fn places(store: &Store, tenant: &str) -> Result<Vec<Place>, StoreError> {
-    let folder = key::files_of(tenant);
-    let listed = store.list(&folder).await?;
-    let parts = |key: &str| {
-        let (file, name) = key.strip_prefix(&folder)?.split_once('/')?;
-        Some((file.to_owned(), name.to_owned()))
-    };
-    let mut places: Vec<Place> = Vec::new();
-    let mut deleted = std::collections::HashSet::new();
-    for found in &listed {
-        match parts(&found.key) {
-            Some((file, name)) if name == "meta.json" => places.push(Place(Reverse(found.modified_ms), file)),
-            Some((file, name)) if name == "deleted.json" => {
-                deleted.insert(file);
-            }
-            _ => {}
-        }
-    }
-    places.retain(|Place(_, file)| !deleted.contains(file));
-    places.sort_unstable();
-    Ok(places)
-}
-
-async fn place_of(
-    store: &Store,
-    tenant: &str,
-    places: &[Place],
-    file: &str,
-) -> Result<Option<Place>, FactError> {
-    if let Some(place) = places.iter().find(|place| place.1 == file) {
-        return Ok(Some(place.clone()));
-    }
-    let mark: Option<Deleted> = fact::read(store, &FileKeys::new(tenant, file).deleted()).await?;
-    Ok(mark.map(|mark| Place(Reverse(mark.listed_ms), file.to_owned())))
 }
 
 #[cfg(test)]

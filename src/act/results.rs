@@ -7,14 +7,14 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use facts::job::{ChunkSizes, End};
 use facts::key::JobKeys;
-use facts::{Job, Store, StoreError};
+use facts::{Job, JobId, Store, StoreError};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
 use crate::http::Content;
 
 /// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
     /// Lines with a result: status 200.
     Output,
@@ -41,6 +41,14 @@ pub enum ResultsError {
 }
 
 impl Which {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Which::Output => "output",
+            Which::Errors => "errors",
+        }
+    }
+
     fn of(self, sizes: &ChunkSizes) -> u64 {
         match self {
             Which::Output => sizes.output,
@@ -67,6 +75,23 @@ impl Which {
 /// How long it is.
 pub fn bytes(end: &End, which: Which) -> u64 {
     end.chunks.iter().map(|sizes| which.of(sizes)).sum()
+}
+
+/// Whether it was deleted.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn is_deleted(store: &Store, tenant: &str, job: &JobId, which: Which) -> Result<bool, StoreError> {
+    store.exists(&JobKeys::new(tenant, job).result_deleted(which.as_str())).await
+}
+
+/// Marks it as gone, which makes it so for clients. The two share their job's chunks, so the content goes
+/// with the job.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(store: &Store, tenant: &str, job: &JobId, which: Which) -> Result<(), StoreError> {
+    store.create(&JobKeys::new(tenant, job).result_deleted(which.as_str()), "").await.map(drop)
 }
 
 /// Part of it, read while it is sent. A chunk that is not what the summary says breaks it off.

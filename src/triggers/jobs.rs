@@ -23,6 +23,7 @@ use wire::jobs::{JobList, JobView};
 use crate::act::jobs::Trouble;
 use crate::act::jobs::look::World;
 use crate::act::jobs::survey::{Pass, Survey};
+use crate::act::results::{self, Which};
 use crate::app::App;
 use crate::auth::{self, Actor};
 use crate::catalogue::{Catalogue, Tenant};
@@ -214,6 +215,14 @@ impl Desk<'_> {
         if let Kind::Request = survey.job.kind {
             let chunk = self.app.store.get(&keys.chunk(0, 0)).await.map_err(|error| trouble(error.into()))?;
             return single(&chunk.content);
+        }
+        for which in [Which::Output, Which::Errors] {
+            let deleted = results::is_deleted(&self.app.store, self.tenant, id, which).await;
+            if deleted.map_err(|error| trouble(error.into()))? {
+                let message =
+                    "a result file of this batch was deleted; what is left of the two is at /v1/files";
+                return Err(Failure::new(FailureKind::Gone, "results_deleted", message));
+            }
         }
         let end = self.app.jobs.end_of(&keys).await.map_err(trouble)?;
         let expires = end.and_then(|end| survey.job.output_expires_ms(end.at_ms));

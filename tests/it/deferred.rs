@@ -7,6 +7,7 @@ pub mod counting;
 pub mod items;
 pub mod rig;
 
+mod dead;
 mod faults;
 mod large;
 mod markers;

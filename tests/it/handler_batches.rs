@@ -359,3 +359,86 @@ async fn lists_are_paged_the_newest_first() {
     made.reverse();
     assert_eq!(seen, made);
 }
+
+/// What batches brought stands in the list of files, and one that is deleted is gone for good.
+#[tokio::test]
+async fn results_are_files_that_are_listed_and_deleted() {
+    let handler = start_with_pool();
+    let store = store(&handler);
+    let mut made = Vec::new();
+    for n in 0..3 {
+        let (batch, input) = created(&handler, 200).await;
+        let (job, keys) = job_of(&store, &batch).await;
+        // The last one has not ended, so it brought nothing yet.
+        if n < 2 {
+            run(&store, &job, &keys).await;
+        }
+        made.push((input, job.job.to_string()));
+    }
+    let ids = async |query: &str| {
+        let (status, page) = json_of(handler.get(&format!("{FILES}?{query}"), KEY)).await;
+        assert_eq!(status, 200, "{query}: {page}");
+        let ids = page["data"].as_array().unwrap().iter().map(|file| file["id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), page["has_more"].as_bool().unwrap())
+    };
+    let of = |kind: &str, n: usize| format!("file-{kind}-{}", made[n].1);
+    let results = [of("out", 1), of("err", 1), of("out", 0), of("err", 0)];
+    assert_eq!(ids("purpose=batch_output").await, (results.to_vec(), false));
+    let mut oldest_first = results.to_vec();
+    oldest_first.reverse();
+    assert_eq!(ids("purpose=batch_output&order=asc").await.0, oldest_first);
+    let (uploads, _) = ids("purpose=batch").await;
+    assert_eq!(uploads, [2, 1, 0].map(|n| made[n].0.clone()));
+    assert!(ids("purpose=fine-tune").await.0.is_empty());
+    let (all, _) = ids("").await;
+    let mut sorted = [&results[..], &uploads[..]].concat();
+    sorted.sort();
+    let mut found = all.clone();
+    found.sort();
+    assert_eq!(found, sorted, "each once");
+    for query in ["limit=2", "limit=3&order=asc", "limit=1&purpose=batch_output"] {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let (page, has_more) = ids(&format!("{query}{after}")).await;
+            seen.extend(page);
+            if !has_more {
+                break;
+            }
+            after = format!("&after={}", seen.last().unwrap());
+        }
+        let mut whole = ids(&query.replace("limit", "x")).await.0;
+        assert_eq!(seen, whole, "{query}");
+        whole.dedup();
+        assert_eq!(seen.len(), whole.len());
+    }
+    assert!(ids_of(&handler, READER).await.is_empty(), "another tenant's");
+
+    let (status, body) = json_of(create(&handler, &results[0], json!({}))).await;
+    let told = (&body["error"]["code"], &body["error"]["param"]);
+    assert_eq!((status, told), (400, (&json!("invalid_purpose"), &json!("input_file_id"))), "{body}");
+    let nobodys = format!("file-out-{}", JobId::random());
+    assert_eq!(json_of(create(&handler, &nobodys, json!({}))).await.0, 404);
+
+    let path = format!("{FILES}/{}", results[0]);
+    let delete = |path: &str, key| handler.client.delete(format!("{}{path}", handler.url)).bearer_auth(key);
+    assert_eq!(json_of(delete(&path, READER)).await.0, 403);
+    assert_eq!(json_of(delete(&format!("{FILES}/{nobodys}"), KEY)).await.0, 404);
+    assert_eq!(json_of(delete(&format!("{FILES}/{}", of("out", 2)), KEY)).await.0, 404, "not there yet");
+    for _ in 0..2 {
+        let (status, deleted) = json_of(delete(&path, KEY)).await;
+        assert_eq!((status, deleted), (200, json!({ "id": results[0], "object": "file", "deleted": true })));
+    }
+    assert_eq!(json_of(handler.get(&path, KEY)).await.0, 404);
+    assert_eq!(json_of(handler.get(&format!("{path}/content"), KEY)).await.0, 404);
+    assert_eq!(json_of(handler.get(&format!("/api/jobs/{}/result", made[1].1), KEY)).await.0, 410);
+    assert_eq!(ids("purpose=batch_output").await.0, results[1..]);
+    // It is a cursor still, for a client that deletes what it lists.
+    let (rest, _) = ids(&format!("purpose=batch_output&after={}", results[0])).await;
+    assert_eq!(rest, results[1..]);
+    let (_, batch) = json_of(handler.get(&format!("{BATCHES}/batch_{}", made[1].1), KEY)).await;
+    assert_eq!(batch["output_file_id"], results[0].as_str(), "the batch stays as it was");
+}
+
+async fn ids_of(handler: &Handler, key: &str) -> Vec<Value> {
+    json_of(handler.get(FILES, key)).await.1["data"].as_array().unwrap().clone()
+}

@@ -245,6 +245,17 @@ async fn a_foreign_formula_is_kept_before_it_is_replaced() {
         assert_eq!(now.interval, Some(Duration::from_secs(300)), "that of the knob");
         let kept = scene.store.get(&key::replaced_formula(POOL)).await.unwrap();
         assert_eq!(kept.content, FOREIGN);
+        let written = scene.store.list("audit/").await.unwrap().remove(0);
+        let written = scene.store.get(&written.key).await.unwrap().content;
+        let Ok(audit::Entry::Action(action)) = audit::Entry::read(std::str::from_utf8(&written).unwrap())
+        else {
+            panic!("{written:?}")
+        };
+        assert_eq!(
+            (action.actor.as_str(), action.action.as_str()),
+            ("function:Rebalance", "formula_enabled")
+        );
+        assert_eq!((action.target.as_str(), action.before.as_str()), (POOL, Some(FOREIGN)));
     }
 }
 

@@ -307,6 +307,26 @@ fn every_reason_code_is_documented_once() {
     assert_eq!(documented, codes, "docs/operations.md must list the codes of policy::reason in order");
 }
 
+/// The codes of the table of docs/operations.md that stands under this remark.
+fn codes_of_table(remark: &str) -> Vec<String> {
+    let page = read(&root().join("docs/operations.md"));
+    let table = page.split_once(remark).unwrap_or_else(|| panic!("`{remark}` is not in the page")).1;
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    rows.filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned())).collect()
+}
+
+#[test]
+fn reasons_and_outcomes_of_dead_letters_and_actions_are_documented_once() {
+    let tables: [(&str, Vec<&str>); 3] = [
+        ("<!-- reasons of dead letters:", facts::dead::Reason::ALL.map(|one| one.as_str()).to_vec()),
+        ("<!-- outcomes of replays:", wire::dead::Outcome::ALL.map(|one| one.as_str()).to_vec()),
+        ("<!-- actions:", audit::action::Did::ALL.map(|one| one.as_str()).to_vec()),
+    ];
+    for (remark, codes) in tables {
+        assert_eq!(codes_of_table(remark), codes, "docs/operations.md must list them in order");
+    }
+}
+
 /// The rows of a page's section that name a rule and its severity.
 fn documented_rules(section: &str) -> Vec<String> {
     let page = read(&root().join("docs/operations.md"));

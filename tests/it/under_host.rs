@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use local::host::{self, Ending, Keys};
+use local::queue::client::Account;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::handler_stage::{KEY, Stage, Step, Upstream, backend, catalogue, until};
+use crate::handler_stage::{ADMIN, KEY, Stage, Step, Upstream, backend, catalogue, until};
 
 /// How long any condition may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,12 +28,22 @@ struct Rig {
 
 impl Rig {
     async fn start(upstream: &Upstream) -> Rig {
-        Rig::start_with(upstream, |_| {}).await
+        Rig::start_as(&catalogue(&[backend("scripted", &upstream.url)]), None, &[], |_| {}).await
     }
 
     /// Lets a test change the staged host.json.
-    async fn start_with(upstream: &Upstream, edit: impl FnOnce(&mut Value)) -> Rig {
-        let folder = Stage::new(&catalogue(&[backend("scripted", &upstream.url)])).folder;
+    async fn start_edited(upstream: &Upstream, edit: impl FnOnce(&mut Value)) -> Rig {
+        Rig::start_as(&catalogue(&[backend("scripted", &upstream.url)]), None, &[], edit).await
+    }
+
+    /// A catalogue, an account of queues, settings and a host.json of the test's own.
+    async fn start_as(
+        catalogue: &Value,
+        storage: Option<Account>,
+        more: &[(&str, &str)],
+        edit: impl FnOnce(&mut Value),
+    ) -> Rig {
+        let folder = Stage::new(catalogue).folder;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).to_owned();
         let source = local::stage::Source { root, handler: env!("CARGO_BIN_EXE_handler").into() };
         let staged = local::stage::stage(&source, &folder.join("app")).expect("the folder can be staged");
@@ -45,15 +56,19 @@ impl Rig {
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let (stop, stopped) = oneshot::channel::<()>();
         let setting = |name: &str, value: String| (name.to_owned(), value);
+        let more = more.iter().map(|(name, value)| setting(name, (*value).to_owned()));
         let options = host::Options {
             app_root: staged.folder,
             listener,
-            storage: None,
+            storage,
             keys: Keys::Off,
-            settings: vec![
+            settings: [
                 setting("BLOB_URL", format!("file://{}", folder.join("blob").display())),
                 setting("KNOBS_FILE", folder.join("knobs.json").display().to_string()),
-            ],
+            ]
+            .into_iter()
+            .chain(more)
+            .collect(),
             clock: clock::Clock::REAL,
         };
         let host = tokio::spawn(host::run(options, async {
@@ -213,7 +228,7 @@ async fn three_crashes_end_the_host() {
 async fn all_three_http_modes_are_served() {
     for (proxying, forwarding) in [(true, true), (false, true), (false, false)] {
         let upstream = Upstream::start([]).await;
-        let rig = Rig::start_with(&upstream, |json| {
+        let rig = Rig::start_edited(&upstream, |json| {
             json["customHandler"]["enableProxyingHttpRequest"] = json!(proxying);
             json["customHandler"]["enableForwardingHttpRequest"] = json!(forwarding);
         })
@@ -253,5 +268,68 @@ async fn nobody_outside_can_forge_an_invocation() {
         assert!(status.is_client_error(), "{path}: {status}");
     }
     assert!(!rig.folder.join("blob/dead").exists(), "a forged message was taken");
+    assert_eq!(rig.end().await, Ending::Stopped);
+}
+
+/// A message that the host gave up on is kept, listed and replayed, and then its job ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_message_is_replayed_and_its_job_ends() {
+    let upstream = Upstream::start([]).await;
+    let mut written = catalogue(&[backend("scripted", &upstream.url)]);
+    written["pools"] = json!([{
+        "name": "pool", "region": "local", "models": ["m"], "usd_per_node_hour": 0.5, "price_date": "2026-11-01",
+        "max_nodes": 4, "slots_per_node": 1, "speed": { "base_ms": 1, "per_item_us": 100, "p95_percent": 150 },
+        "boot_ms": { "p50": 600_000, "p95": 900_000 }, "worker": { "program": "worker", "folders": { "m": "/m" } },
+    }]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let queues = local::queue::Server::start(listener, clock::Clock::REAL).unwrap();
+    let account = Account::parse(&queues.connection_string()).unwrap();
+    // Azure Batch does not answer: the pool does nothing for the job.
+    let connection = queues.connection_string();
+    let settings = [
+        ("AzureWebJobsStorage", connection.as_str()),
+        ("BATCH_ENDPOINT", "http://127.0.0.1:9"),
+        ("BATCH_ACCOUNT_NAME", "local"),
+        ("BATCH_ACCOUNT_KEY", "a2V5"),
+    ];
+    let rig = Rig::start_as(&written, Some(account.clone()), &settings, |_| {}).await;
+    let accepted =
+        rig.post("/v1/embeddings", &embeddings()).header("switchyard-lane", "deferred").send().await.unwrap();
+    assert_eq!(accepted.status(), 202);
+    let job: Value = accepted.json().await.unwrap();
+    let id = job["id"].as_str().unwrap();
+
+    // As the host leaves a message there whose tries are used up.
+    let poison = account.queue("batch-inference-queue-poison");
+    let ticket = json!({ "v": 1, "tenant": "dev", "job_id": id }).to_string();
+    if poison.put(&ticket).await.is_err() {
+        poison.create().await.unwrap();
+        poison.put(&ticket).await.unwrap();
+    }
+    let operate = |path: &str| format!("{}/api/operate/dead{path}", rig.url);
+    let letters = async || {
+        let list = rig.client.get(operate("?model=m&state=waiting")).bearer_auth(ADMIN).send().await.unwrap();
+        list.json::<Value>().await.unwrap()["data"].as_array().cloned().unwrap_or_default()
+    };
+    until("the letter is kept", async || !letters().await.is_empty()).await;
+    assert_eq!(letters().await[0]["reason"], "tries_used_up");
+    until("whoever listens to the queue is told", async || {
+        let told = account.queue("batch-inference-dlq").peek(1).await.unwrap_or_default();
+        told.iter().any(|message| message.text.contains(id))
+    })
+    .await;
+
+    // Its owner wants it soon, and the ring for that was lost with the message.
+    let keys = facts::key::JobKeys::new("dev", &facts::JobId::parse(id).unwrap());
+    let store = facts::Store::folder(&rig.folder.join("blob")).unwrap();
+    store.create(&keys.promote(), "").await.unwrap();
+    let replay = rig.client.post(operate("/replay")).bearer_auth(ADMIN);
+    let report: Value = replay.json(&json!({ "model": "m" })).send().await.unwrap().json().await.unwrap();
+    assert_eq!(report["letters"][0]["outcome"], "rung", "{report}");
+    until("the job ends", async || store.exists(&keys.end()).await.unwrap()).await;
+    let result =
+        rig.client.get(format!("{}/api/jobs/{id}/result", rig.url)).bearer_auth(KEY).send().await.unwrap();
+    assert_eq!(result.json::<Value>().await.unwrap()["data"][0]["embedding"], json!([0.6, 0.8]));
+    assert!(letters().await.is_empty(), "nothing waits any more");
     assert_eq!(rig.end().await, Ending::Stopped);
 }

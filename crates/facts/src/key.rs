@@ -260,6 +260,12 @@ pub fn read_index(key: &str) -> Option<JobId> {
     JobId::parse(key.rsplit_once('-')?.1)
 }
 
+/// When the job of an [`index`] or [`batch`] key was made, Unix ms.
+pub fn read_index_time(key: &str) -> Option<u64> {
+    let (time, _) = key.rsplit_once('/')?.1.split_once('-')?;
+    TIME_END.checked_sub(time.parse().ok()?)
+}
+
 /// A tenant's listing of OpenAI batches, the newest first: single requests may be many times as many.
 pub fn batches_of(tenant: &str) -> String {
     format!("{TENANTS}{tenant}/batches/")
@@ -336,6 +342,11 @@ impl JobKeys {
     /// What the check of its first chunk found.
     pub fn canary(&self) -> String {
         format!("{}canary.json", self.folder)
+    }
+
+    /// Mark: its result file of this name is gone.
+    pub fn result_deleted(&self, name: &str) -> String {
+        format!("{}deleted-{name}", self.folder)
     }
 
     /// Asked to stop.
@@ -506,6 +517,7 @@ mod tests {
         assert_eq!(read_recent(&recent("dev", "aa", 12, &job)), Some((12, job.clone())));
         assert_eq!(read_job_folder(JobKeys::new("dev", &job).folder()), Some(("dev", job.clone())));
         assert_eq!(read_process_state(&process_state("a-1")), Some("a-1"));
+        assert_eq!(read_index_time(&batch("dev", 12, &job)), Some(12));
         assert_eq!(read_index(&index("dev", 12, &job)), Some(job));
         let id = crate::id::random();
         for what in [Perishable::File, Perishable::Upload] {

@@ -201,7 +201,7 @@ async fn replay_found(
     let mut reports = Vec::new();
     let mut left = flags.limit;
     while left > 0 {
-        wish.limit = Some(left.min(LETTERS_MAX));
+        wish.limit = Some(left.min(LETTERS_MAX).into());
         let report = ask(client, &wish).await?;
         left -= left.min(report.letters.len() as u32);
         reports.extend(report.letters);

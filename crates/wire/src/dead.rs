@@ -167,14 +167,14 @@ pub struct ReplayWish {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Waiting ones that were kept then or later.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub since_unix_ms: Option<u64>,
     /// Waiting ones that were kept before.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub until_unix_ms: Option<u64>,
     /// How many at most, the newest first; 100 where it is left out.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
     /// Those that follow: `next` of the answer before.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
@@ -187,6 +187,16 @@ pub struct ReplayWish {
 /// select everything.
 fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
+}
+
+/// A whole number: JSON does not tell 17 from 17.0.
+fn whole<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    /// Every whole number up to it is a double (2^53).
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let number = serde_json::Number::deserialize(from)?;
+    let float = || number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=EXACT_MAX).contains(n));
+    let whole = number.as_u64().or_else(|| float().map(|n| n as u64));
+    whole.map(Some).ok_or_else(|| serde::de::Error::custom("a whole number was expected"))
 }
 
 /// What came of a replay.
@@ -234,7 +244,14 @@ mod tests {
         let text = r#"{"model":"m","dry_run":true}"#;
         assert_eq!(serde_json::to_string(&wish).unwrap(), text);
         assert_eq!(serde_json::from_str::<ReplayWish>(text).unwrap(), wish);
-        for wrong in [r#"{"model":null}"#, r#"{"models":"m"}"#, r#"{"limit":-1}"#, "[]"] {
+        assert_eq!(serde_json::from_str::<ReplayWish>(r#"{"limit":17.0}"#).unwrap().limit, Some(17));
+        for wrong in [
+            r#"{"limit":0.5}"#,
+            r#"{"limit":1e300}"#,
+            r#"{"model":null}"#,
+            r#"{"models":"m"}"#,
+            r#"{"limit":-1}"#,
+        ] {
             assert!(serde_json::from_str::<ReplayWish>(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,7 +1,9 @@
 //! Uploaded files over a store in memory.
 
 use facts::file::Lines;
+use futures_util::TryStreamExt;
 
+use super::list::{Kinds, Listed, Listing, Name, Order, list};
 use super::*;
 
 const CLOCK: Clock = Clock::REAL;
@@ -33,9 +35,17 @@ async fn put(store: &Store, content: &[u8]) -> String {
 }
 
 async fn listed(store: &Store, limit: usize, after: Option<&str>, order: Order) -> (Vec<String>, bool) {
-    let wanted = Listing { limit, after: after.map(str::to_owned), order };
-    let page = list(store, "dev", &wanted, NOW_MS).await.unwrap().expect("the cursor is known");
-    (page.files.into_iter().map(|meta| meta.file).collect(), page.has_more)
+    let after = after.map(|file| Name::Upload(file.to_owned()));
+    let wanted = Listing { limit, after, order, kinds: Kinds::All };
+    let page = list((store, &CLOCK), "dev", &wanted, id_of).await.unwrap().expect("the cursor is known");
+    (page.files, page.has_more)
+}
+
+fn id_of(listed: Listed) -> Option<String> {
+    match listed {
+        Listed::Upload(meta) => Some(meta.file),
+        Listed::Result(..) => None,
+    }
 }
 
 #[tokio::test]
@@ -116,8 +126,9 @@ async fn pages_follow_each_other_even_where_files_go() {
     }
     delete(&store, &CLOCK, "dev", &all[1]).await.unwrap();
     assert_eq!(listed(&store, 2, Some(&all[1]), Order::Descending).await, (all[2..4].to_vec(), true));
-    let never = Listing { limit: 1, after: Some(id::random()), order: Order::Descending };
-    assert!(list(&store, "dev", &never, NOW_MS).await.unwrap().is_none());
+    let after = Some(Name::Upload(id::random()));
+    let never = Listing { limit: 1, after, order: Order::Descending, kinds: Kinds::Uploads };
+    assert!(list((&store, &CLOCK), "dev", &never, id_of).await.unwrap().is_none());
 }
 
 #[tokio::test]

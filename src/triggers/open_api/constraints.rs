@@ -35,7 +35,7 @@ fn merge(schema: &mut Value, more: Value) {
 
 /// Letters by their ids, or by what they have in common. A member may be left out, but is never null.
 fn replay_wish() -> Value {
-    let name = json!({ "type": "string", "minLength": 1, "maxLength": 64 });
+    let name = json!({ "type": "string", "minLength": 1, "maxLength": 256 });
     let time = json!({ "type": "integer", "minimum": 0, "maximum": 9_999_999_999_999_u64 });
     let id = json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" });
     let common = json!({

@@ -18,10 +18,10 @@ pub struct Wanted {
     #[param(nullable = false, pattern = "^(tries_used_up|no_ticket|unknown_owner)$")]
     reason: Option<String>,
     /// Of jobs with this model.
-    #[param(min_length = 1, max_length = 64, nullable = false)]
+    #[param(min_length = 1, max_length = 256, nullable = false)]
     model: Option<String>,
     /// Of this tenant's jobs.
-    #[param(min_length = 1, max_length = 64, nullable = false)]
+    #[param(min_length = 1, max_length = 256, nullable = false)]
     tenant: Option<String>,
     /// Kept then or later.
     #[param(minimum = 0, maximum = 9_999_999_999_999_u64, nullable = false)]

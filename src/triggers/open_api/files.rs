@@ -14,16 +14,16 @@ pub struct Paths;
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
-    /// `batch`; nothing is listed under another.
+    /// `batch`: what was uploaded; `batch_output`: what batches brought; nothing is listed under another.
     #[param(nullable = false)]
     purpose: Option<String>,
     /// A page holds at most 1,000, whatever is asked for.
     #[param(minimum = 1, maximum = 10_000, nullable = false)]
     limit: Option<u32>,
     /// Id of the file that the page follows.
-    #[param(pattern = "^file-[a-z2-7]{26}$", nullable = false)]
+    #[param(pattern = "^file-(out-|err-)?[a-z2-7]{26}$", nullable = false)]
     after: Option<String>,
-    /// By when they were uploaded.
+    /// By when they were uploaded; what a batch brought stands where the batch was made.
     #[param(inline, nullable = false)]
     order: Option<Order>,
 }
@@ -40,14 +40,6 @@ pub enum Order {
 pub struct Id {
     /// Of an upload, or of what a batch brought.
     #[param(pattern = "^file-(out-|err-)?[a-z2-7]{26}$")]
-    id: String,
-}
-
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-pub struct Uploaded {
-    /// Of an upload: what a batch brought goes with the batch.
-    #[param(pattern = "^file-[a-z2-7]{26}$")]
     id: String,
 }
 
@@ -77,7 +69,7 @@ fn show_file() {}
     ))]
 fn file_content() {}
 
-#[utoipa::path(delete, path = "/api/v1/files/{id}", params(Uploaded),
+#[utoipa::path(delete, path = "/api/v1/files/{id}", params(Id),
     responses((status = 200, body = FileDeleted, description = "it is gone"), (status = 404, description = "no such file"),
         (status = 409, description = "a batch that has not ended reads it")))]
 fn delete_file() {}

@@ -11,14 +11,16 @@ pub mod upload;
 use std::borrow::Cow;
 
 use facts::file::FileMeta;
-use facts::{JobId, StoreError, id};
+use facts::job::End;
+use facts::{Job, JobId, StoreError, id};
 use wire::catalogue::Permission;
 use wire::openai::{FileDeleted, FileList, FileObject, FileStatus};
 
 use super::batches;
 use super::batches::shown::{ERRORS, OUTPUT};
 use crate::act::fact::FactError;
-use crate::act::files::{self, Deletion, Listing, Order};
+use crate::act::files::list::{self, Kinds, Listed, Listing, Name, Order};
+use crate::act::files::{self, Deletion};
 use crate::act::progress;
 use crate::act::results::{self, Which};
 use crate::app::App;
@@ -68,15 +70,20 @@ async fn upload(app: &App, request: &mut Request) -> Result<Response, Failure> {
 async fn list(app: &App, request: &Request) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Read).await?;
     let query = Query::read(request.query.as_deref().unwrap_or_default())?;
-    let page = match query.purpose.as_deref() {
-        None | Some("batch") => {
-            let page = files::list(&app.store, &caller.tenant().id, &query.listing, app.now().0).await;
+    let page = match query.listing {
+        Some(listing) => {
+            let now_ms = app.now().0;
+            let shown = |listed| match listed {
+                Listed::Upload(meta) => Some(shown(&meta)),
+                Listed::Result(ended, which) => batches::shown::file(&ended.0, &ended.1, which, now_ms),
+            };
+            let page = list::list((&app.store, &app.clock), &caller.tenant().id, &listing, shown).await;
             let unknown = "`after` is no file that was listed here; give the id of one";
             page.map_err(failed)?.ok_or_else(|| Failure::invalid("after", "invalid_cursor", unknown))?
         }
-        Some(_) => files::Page { files: Vec::new(), has_more: false },
+        None => list::Page { files: Vec::new(), has_more: false },
     };
-    let data: Vec<FileObject> = page.files.iter().map(shown).collect();
+    let data: Vec<FileObject> = page.files;
     Ok(http::json(
         200,
         &FileList {
@@ -94,9 +101,7 @@ async fn show(app: &App, request: &Request, id: &str) -> Result<Response, Failur
     let shown = match Named::parse(id)? {
         Named::Upload(file) => shown(&find(app, &caller.tenant().id, file).await?),
         Named::Result(job, which) => {
-            let ended = progress::ended(&app.store, &caller.tenant().id, &job).await.map_err(failed)?;
-            let file = |(job, end)| batches::shown::file(&job, &end, which, app.now().0);
-            ended.and_then(file).ok_or_else(|| unknown(id))?
+            result(app, &caller.tenant().id, (&job, which)).await?.ok_or_else(|| unknown(id))?.file
         }
     };
     Ok(http::json(200, &shown))
@@ -112,9 +117,8 @@ async fn content(app: &App, request: &Request, id: &str) -> Result<Response, Fai
             Ok(range::answer(request, meta.bytes, &meta.sha256, open))
         }
         Named::Result(job, which) => {
-            let ended = progress::ended(&app.store, tenant, &job).await.map_err(failed)?;
-            let (job, end) = ended.ok_or_else(|| unknown(id))?;
-            let file = batches::shown::file(&job, &end, which, app.now().0).ok_or_else(|| unknown(id))?;
+            let found = result(app, tenant, (&job, which)).await?.ok_or_else(|| unknown(id))?;
+            let Brought { job, end, file } = found;
             let open = |range| results::content(&app.store, &job, &end, which, range);
             // An ended job's results never change, so their name names their content.
             Ok(range::answer(request, file.bytes, id, open))
@@ -124,20 +128,56 @@ async fn content(app: &App, request: &Request, id: &str) -> Result<Response, Fai
 
 async fn delete(app: &App, request: &Request, id: &str) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Submit).await?;
-    let Named::Upload(file) = Named::parse(id)? else {
-        let message = "this file is part of a batch; it goes when the batch's retention ends";
-        return Err(Failure::invalid("id", "file_not_deletable", message));
-    };
-    let done = files::delete(&app.store, &app.clock, &caller.tenant().id, file).await;
-    match done.map_err(failed)? {
-        Deletion::Gone => {}
-        Deletion::NotThere => return Err(unknown(id)),
-        Deletion::InUse => {
-            let message = "a batch that has not ended reads this file; cancel it, or wait for its end";
-            return Err(Failure::new(Kind::Conflict, "file_in_use", message).of("id"));
+    let tenant = &caller.tenant().id;
+    match Named::parse(id)? {
+        Named::Upload(file) => {
+            let done = files::delete(&app.store, &app.clock, tenant, file).await;
+            match done.map_err(failed)? {
+                Deletion::Gone => {}
+                Deletion::NotThere => return Err(unknown(id)),
+                Deletion::InUse => {
+                    let message =
+                        "a batch that has not ended reads this file; cancel it, or wait for its end";
+                    return Err(Failure::new(Kind::Conflict, "file_in_use", message).of("id"));
+                }
+            }
         }
+        Named::Result(job, which) => delete_result(app, tenant, (&job, which), id).await?,
     }
     Ok(http::json(200, &FileDeleted { id: id.to_owned(), object: Cow::Borrowed("file"), deleted: true }))
+}
+
+/// Deletes what a batch brought; sent again, it answers as before.
+async fn delete_result(app: &App, tenant: &str, of: (&JobId, Which), id: &str) -> Result<(), Failure> {
+    let (job, which) = of;
+    let deleted = results::is_deleted(&app.store, tenant, job, which).await;
+    if deleted.map_err(|error| store_failed(&error))? {
+        return Ok(());
+    }
+    if result(app, tenant, of).await?.is_none() {
+        return Err(unknown(id));
+    }
+    results::delete(&app.store, tenant, job, which).await.map_err(|error| store_failed(&error))
+}
+
+/// One of an ended batch's files, with what it is read from.
+struct Brought {
+    job: Job,
+    end: End,
+    file: FileObject,
+}
+
+/// What a batch brought; none where it has not ended, or the file is empty, expired or deleted.
+async fn result(app: &App, tenant: &str, (job, which): (&JobId, Which)) -> Result<Option<Brought>, Failure> {
+    let Some((job, end)) = progress::ended(&app.store, tenant, job).await.map_err(failed)? else {
+        return Ok(None);
+    };
+    let deleted = results::is_deleted(&app.store, tenant, &job.job, which).await;
+    if deleted.map_err(|error| store_failed(&error))? {
+        return Ok(None);
+    }
+    let file = batches::shown::file(&job, &end, which, app.now().0);
+    Ok(file.map(|file| Brought { job, end, file }))
 }
 
 async fn caller(app: &App, request: &Request, wanted: Permission) -> Result<auth::Caller, Failure> {
@@ -152,6 +192,21 @@ async fn caller(app: &App, request: &Request, wanted: Permission) -> Result<auth
 pub async fn find(app: &App, tenant: &str, file: &str) -> Result<FileMeta, Failure> {
     let found = files::read(&app.store, tenant, file, app.now().0).await;
     found.map_err(failed)?.ok_or_else(|| unknown(&format!("{PREFIX}{file}")))
+}
+
+/// The tenant's file that a batch is to read.
+///
+/// # Errors
+/// 404 when there is none; 400 for one that a batch brought.
+pub async fn input(app: &App, tenant: &str, shown: &str) -> Result<FileMeta, Failure> {
+    match Named::parse(shown)? {
+        Named::Upload(file) => find(app, tenant, file).await,
+        Named::Result(job, which) => {
+            result(app, tenant, (&job, which)).await?.ok_or_else(|| unknown(shown))?;
+            let message = "a batch brought this file (purpose `batch_output`); an input is uploaded with the purpose `batch`";
+            Err(Failure::invalid("input_file_id", "invalid_purpose", message))
+        }
+    }
 }
 
 /// What an id of clients names; nothing else may enter a key.
@@ -170,6 +225,14 @@ impl Named<'_> {
             }
         }
         parse(shown).map(Named::Upload)
+    }
+
+    /// As lists know it.
+    fn name(&self) -> Name {
+        match self {
+            Named::Upload(file) => Name::Upload((*file).to_owned()),
+            Named::Result(job, which) => Name::Result(job.to_string(), *which),
+        }
     }
 }
 
@@ -224,22 +287,27 @@ pub fn shown(meta: &FileMeta) -> FileObject {
 
 /// The query of a list. Names that we do not know are ignored, as the vendor does.
 struct Query {
-    purpose: Option<String>,
-    listing: Listing,
+    /// None: of this purpose there are no files.
+    listing: Option<Listing>,
 }
 
 impl Query {
     fn read(text: &str) -> Result<Query, Failure> {
-        let mut listing = Listing { limit: LIMIT_MAX, after: None, order: Order::default() };
-        let mut purpose = None;
+        let mut listing =
+            Listing { limit: LIMIT_MAX, after: None, order: Order::default(), kinds: Kinds::default() };
+        let mut is_there = true;
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
             match name.as_ref() {
-                "purpose" => purpose = Some(value.into_owned()),
+                "purpose" => match value.as_ref() {
+                    "batch" => listing.kinds = Kinds::Uploads,
+                    "batch_output" => listing.kinds = Kinds::Results,
+                    _ => is_there = false,
+                },
                 "after" => {
-                    let file = parse(&value).map_err(|_| {
+                    let file = Named::parse(&value).map_err(|_| {
                         Failure::invalid("after", "invalid_cursor", "`after` is no file's id")
                     })?;
-                    listing.after = Some(file.to_owned());
+                    listing.after = Some(file.name());
                 }
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
@@ -260,6 +328,6 @@ impl Query {
                 _ => {}
             }
         }
-        Ok(Query { purpose, listing })
+        Ok(Query { listing: is_there.then_some(listing) })
     }
 }

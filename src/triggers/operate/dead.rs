@@ -8,7 +8,8 @@ use facts::JobId;
 use facts::dead::{Letter, Reason};
 use facts::key;
 use futures_util::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
 use wire::dead::{
     DeadLetter, DeadLetterDetail, DeadLetterList, LETTERS_MAX, LastReplay, LetterReport, LetterState,
     Outcome, ReplayReport, ReplayWish,
@@ -34,7 +35,7 @@ const WISH_BYTES_MAX: usize = 64 * 1024;
 /// Letters that are replayed beside each other: each is a few calls to the store.
 const AT_ONCE: usize = 8;
 /// Names of models and tenants in a filter.
-const NAME_BYTES_MAX: usize = 256;
+const NAME_CHARS_MAX: usize = 256;
 /// Times above it are none: 10^13 ms is the year 2286.
 const TIME_MAX: u64 = 9_999_999_999_999;
 
@@ -97,7 +98,10 @@ impl Desk<'_> {
 
     async fn replay(&self, request: &mut Request) -> Result<Response, Failure> {
         let body = request.body(WISH_BYTES_MAX).await?;
-        let wish: ReplayWish = serde_json::from_slice(&body).map_err(|error| {
+        // A map first: serde takes a list for a struct, too.
+        let wish = serde_json::from_slice::<Map<_, _>>(&body);
+        let wish = wish.and_then(|members| ReplayWish::deserialize(Value::Object(members)));
+        let wish = wish.map_err(|error| {
             let message = format!("the body does not say which letters: {error}");
             Failure::invalid("body", "invalid_replay", message)
         })?;
@@ -161,7 +165,7 @@ impl Desk<'_> {
     }
 
     async fn record_replays(&self, request: &Request, wish: &ReplayWish, report: &ReplayReport) {
-        let letters: serde_json::Map<_, _> =
+        let letters: Map<_, _> =
             report.letters.iter().map(|letter| (letter.id.clone(), json!(letter.outcome))).collect();
         let changed = (json!({ "asked": wish }), json!({ "letters": letters }));
         acted(self.app, (request, self.actor), Did::LettersReplayed, "", changed).await;
@@ -292,7 +296,7 @@ impl Asked {
                         _ => return Err(wrong("state", "`state` must be waiting or all")),
                     }
                 }
-                "limit" => asked.limit = usize::try_from(number(&value, "limit")?).unwrap_or(usize::MAX),
+                "limit" => asked.limit = size(number(&value, "limit")?),
                 "after" => asked.after = Some(place(&value)?),
                 _ => {}
             }
@@ -315,7 +319,7 @@ impl Asked {
                            `until_unix_ms`";
             return Err(Failure::invalid("body", "nothing_selected", message));
         }
-        let limit = wish.limit.map_or(PAGE_MAX, |limit| limit as usize);
+        let limit = wish.limit.map_or(PAGE_MAX, size);
         let after = wish.after.as_deref().map(place).transpose()?;
         Asked { filter: Filter { waiting_only: true, ..filter }, limit, after }.judged()
     }
@@ -327,8 +331,8 @@ impl Asked {
             return Err(wrong("reason", format!("`reason` must be one of {}", known.join(", "))));
         }
         for (name, value) in [("model", &filter.model), ("tenant", &filter.tenant)] {
-            if value.as_ref().is_some_and(|value| !(1..=NAME_BYTES_MAX).contains(&value.len())) {
-                return Err(wrong(name, format!("`{name}` must have from 1 to {NAME_BYTES_MAX} bytes")));
+            if value.as_ref().is_some_and(|value| !(1..=NAME_CHARS_MAX).contains(&value.chars().count())) {
+                return Err(wrong(name, format!("`{name}` must have from 1 to {NAME_CHARS_MAX} characters")));
             }
         }
         for (name, at) in [("since_unix_ms", filter.since_ms), ("until_unix_ms", filter.until_ms)] {
@@ -345,6 +349,11 @@ impl Asked {
 
 fn number(value: &str, name: &'static str) -> Result<u64, Failure> {
     value.parse().map_err(|_| wrong(name, format!("`{name}` must be a whole number")))
+}
+
+/// What is no size of a page is refused with it.
+fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 fn place(text: &str) -> Result<Place, Failure> {

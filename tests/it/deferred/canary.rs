@@ -13,6 +13,7 @@ use serde_json::value::to_raw_value;
 
 use super::items::{blocks, input_line};
 use super::rig::{FAST, Rig, TENANT};
+use crate::handler_stage::{Step, Upstream};
 
 /// Two lines a shard: four shards beyond those of the smallest job that is held.
 const LINES: u64 = 24;
@@ -104,4 +105,51 @@ async fn a_near_deadline_does_not_wait_for_the_check() {
     rig.sweep(&app).await;
     assert!(rig.tries(&job.job).await > 1, "all of it leaves while there is room");
     assert_eq!(canary(&rig, &job).await, None);
+}
+
+/// What a replica answers with this vector, as often as it is asked.
+async fn replica(vector: &[f32]) -> Upstream {
+    let data = json!([{ "object": "embedding", "index": 0, "embedding": vector }]);
+    let usage = json!({ "prompt_tokens": 1, "total_tokens": 1 });
+    let body = json!({ "object": "list", "data": data, "model": "m", "usage": usage }).to_string();
+    let header = ("content-type", "application/json".to_owned());
+    Upstream::start((0..8).map(|_| Step::Answer(200, vec![header.clone()], body.clone()))).await
+}
+
+#[tokio::test]
+async fn a_first_chunk_is_compared_with_what_a_replica_answers() {
+    let mut other = vec![0.0; DIMENSIONS];
+    other[1] = 1.0;
+    for (answered, wrong) in [(unit(1.0), None), (other, Some("cosine")), (unit(2.0), Some("norm"))] {
+        let rig = Rig::start(1.0).await;
+        let replica = replica(&answered).await;
+        rig.change_catalogue(|written| written["backends"][0]["url"] = json!(replica.url));
+        let job = large_job(&rig, LONG).await;
+        let app = rig.process().await;
+        rig.sweep(&app).await;
+        put_first_chunk(&rig, &job, &unit(1.0)).await;
+        rig.store.create(&key::due(key::NOW, TENANT, &job.job), "").await.unwrap();
+        rig.sweep(&app).await;
+        let asked = replica.seen();
+        assert_eq!(asked.len(), 1, "a line of the chunk is asked of the replica");
+        assert_eq!(asked[0].path, "/v1/embeddings");
+        let found = canary(&rig, &job).await.expect("it was checked");
+        match wrong {
+            None => {
+                assert_eq!((found.wrong, found.compared), (None, 1));
+                assert!(
+                    found.least_cosine.unwrap() > 0.999_999 && rig.tries(&job.job).await > 1,
+                    "the rest leaves"
+                );
+            }
+            Some(told) => {
+                assert!(found.wrong.as_deref().unwrap().contains(told), "{found:?}");
+                assert_eq!(rig.tries(&job.job).await, 1, "the rest does not leave");
+                let stop = rig.store.get(&JobKeys::new(TENANT, &job.job).stop()).await.unwrap();
+                let stop: Stop = serde_json::from_slice(&stop.content).unwrap();
+                assert_eq!(stop.code.as_deref(), Some("canary_failed"));
+                assert!(stop.reason.contains(told), "{}", stop.reason);
+            }
+        }
+    }
 }

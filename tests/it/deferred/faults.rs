@@ -25,7 +25,7 @@ const ACTS_MAX: u64 = 60;
 
 /// Runs `life` once for every fault of one actor, until that actor is done undisturbed. `life` says
 /// whether it was.
-async fn at_every_fault(least: u64, life: impl AsyncFn(Arc<Fault>) -> bool) {
+pub async fn at_every_fault(least: u64, life: impl AsyncFn(Arc<Fault>) -> bool) {
     let kinds = [(Act::Put, false), (Act::Put, true), (Act::Send, false), (Act::Send, true)];
     let enumerate = async |(act, after): (Act, bool)| {
         for n in 1..ACTS_MAX {

@@ -154,7 +154,8 @@ impl Rig {
         self.process_with(None).await
     }
 
-    fn environment(&self) -> BTreeMap<String, String> {
+    /// Settings of a handler's process.
+    pub fn environment(&self) -> BTreeMap<String, String> {
         let path = |name: &str| self.folder.join(name).display().to_string();
         let mut given = BTreeMap::from([
             ("FUNCTIONS_CUSTOMHANDLER_PORT", "1".to_owned()),

@@ -36,7 +36,7 @@ fn letters_are_listed_page_by_page() {
     let first = "GET /api/operate/dead?reason=no_ticket&since_unix_ms=1000&state=waiting&limit=100";
     let script = vec![
         on(first, 200, page(&[LETTER], Some("c"))),
-        on(&first.replace("=100", "=100&after=c"), 200, page(&[OTHER], None)),
+        on(&format!("{first}&after=c"), 200, page(&[OTHER], None)),
     ];
     let arguments = ["dead", "--reason", "no_ticket", "--since", "1970-01-01T00:00:01Z", "--waiting"];
     let (done, _) = operate(&[&arguments[..], &["--limit", "101"]].concat(), script);

@@ -97,9 +97,8 @@ async fn made_before(
 }
 
 async fn input(app: &App, tenant: &str, wish: &Wish) -> Result<FileMeta, Failure> {
-    let of_field = |failure: Failure| failure.of("input_file_id");
-    let file = files::parse(&wish.create.input_file_id).map_err(of_field)?;
-    files::find(app, tenant, file).await.map_err(of_field)
+    let found = files::input(app, tenant, &wish.create.input_file_id).await;
+    found.map_err(|failure| failure.of("input_file_id"))
 }
 
 fn lines(input: &FileMeta) -> Result<&Lines, Failure> {

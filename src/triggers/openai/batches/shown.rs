@@ -135,9 +135,9 @@ pub fn failed(input: &FileMeta) -> Option<Batch> {
 /// One of an ended batch's files; none where it is empty or has expired.
 pub fn file(job: &Job, end: &End, which: Which, now_ms: u64) -> Option<FileObject> {
     let bytes = results::bytes(end, which);
-    let (prefix, name) = match which {
-        Which::Output => (OUTPUT, "output"),
-        Which::Errors => (ERRORS, "errors"),
+    let prefix = match which {
+        Which::Output => OUTPUT,
+        Which::Errors => ERRORS,
     };
     let expires_ms = job.output_expires_ms(end.at_ms);
     let is_there = job.is_batch() && bytes > 0 && expires_ms.is_none_or(|expires| now_ms < expires);
@@ -147,7 +147,7 @@ pub fn file(job: &Job, end: &End, which: Which, now_ms: u64) -> Option<FileObjec
         bytes,
         created_at: end.at_ms / 1_000,
         expires_at: expires_ms.map(|ms| ms / 1_000),
-        filename: format!("{BATCH}{}_{name}.jsonl", job.job),
+        filename: format!("{BATCH}{}_{}.jsonl", job.job, which.as_str()),
         purpose: Cow::Borrowed("batch_output"),
         status: FileStatus::Processed,
         status_details: None,
