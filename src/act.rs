@@ -9,6 +9,7 @@
 //! - [`progress`]: how far a job is, for whoever asks
 //! - [`fact`]: reads one fact
 //! - [`dead`]: messages that nobody works on: kept, listed, replayed
+//! - [`ledger`]: what was paid for and who used it
 //! - [`merge`]: what all processes saw, merged
 //! - [`rebalance`]: the size of pools
 //! - [`webhooks`]: tells whom a tenant named that its batch ended
@@ -18,6 +19,7 @@ pub mod fact;
 pub mod files;
 pub mod forward;
 pub mod jobs;
+pub mod ledger;
 pub mod merge;
 pub mod progress;
 pub mod realtime;

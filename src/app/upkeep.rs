@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::App;
+use crate::act::ledger::tally;
+use crate::catalogue::prices::InForce;
 use crate::catalogue::{self, Backend, Catalogue, Context, State};
 use crate::knobs::Origin;
-use crate::metrics;
+use crate::metrics::{self, names};
 use crate::observe;
-use facts::key;
+use crate::telemetry;
 use facts::view::{BackendState, ProcessState, Quantiles};
+use facts::{StoreError, key};
 
 /// How often the catalogue and a file of knobs are read again.
 /// A key that was revoked is refused this much later at the latest, with the jitter below: 65 s.
@@ -33,6 +36,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 const FIRST_KNOBS_MAX: Duration = Duration::from_secs(3);
 /// How often state is written; readers ignore it after 60 s.
 const STATE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often every process tells what it has: only one of them runs function `Metrics`.
+const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// Where the catalogue comes from.
 pub struct Sources {
@@ -87,7 +93,27 @@ pub async fn run(app: Arc<App>) {
             sleep(app.clock.real(pause)).await;
         }
     };
-    tokio::join!(state, catalogue, knobs);
+    let metrics = async {
+        loop {
+            // Not by the handler's clock: the platform reads them by its own.
+            sleep(METRICS_EVERY).await;
+            app.publish();
+        }
+    };
+    let tally = async {
+        loop {
+            sleep(app.clock.real(tally::WRITE_EVERY)).await;
+            write_tally(&app).await;
+        }
+    };
+    tokio::join!(state, catalogue, knobs, metrics, tally);
+}
+
+/// Writes requests into the ledger that are not there yet.
+pub async fn write_tally(app: &App) {
+    if let Err(error) = app.tally.write(&app.store, &app.process(), app.now()).await {
+        tracing::warn!(%error, "requests are not in the ledger yet; trying again in a minute");
+    }
 }
 
 /// Reads knobs, catalogue and view.
@@ -113,6 +139,7 @@ async fn first_knobs(app: &App) {
 
 async fn refresh_knobs(app: &App) {
     if let Err(problem) = app.knobs.refresh(&app.store, app.clock.now_ms()).await {
+        telemetry::measure(&names::KNOBS_REFUSED, 1.0, &[]);
         tracing::error!(problem, "knobs refused; the last good set stays in force");
     }
 }
@@ -156,16 +183,51 @@ async fn refresh_catalogue(app: &App) {
     };
     match catalogue::parse(&text, &app.upkeep.context) {
         Ok(catalogue) => {
-            app.metrics.keep_only(&catalogue);
             let after = named(&text, &catalogue);
-            app.catalogue.accept(catalogue, app.clock.now_ms());
+            accept(app, catalogue).await;
             record(app, after).await;
         }
         Err(problems) => refuse(app, problems.join("; ")),
     }
 }
 
+/// Puts a catalogue in force, but for leaps of prices that nobody confirmed.
+async fn accept(app: &App, mut catalogue: Catalogue) {
+    let before = app.catalogue.now();
+    let in_force = match &before {
+        Some(before) => InForce::of(before),
+        None => prices_of_store(app).await,
+    };
+    catalogue.hold_leaps(&in_force);
+    let told = before.map(|before| before.held_prices.clone()).unwrap_or_default();
+    for held in catalogue.held_prices.iter().filter(|held| !told.contains(held)) {
+        tracing::error!(held, "a price leaps and is not taken");
+    }
+    let taken = InForce::of(&catalogue);
+    app.metrics.keep_only(&catalogue);
+    app.catalogue.accept(catalogue, app.clock.now_ms());
+    if taken != in_force {
+        let text = serde_json::to_string(&taken).expect("prices are plain data, which always serializes");
+        if let Err(error) = app.store.overwrite(key::PRICES, text).await {
+            tracing::warn!(%error, "prices in force were not kept; a process that begins takes any");
+        }
+    }
+}
+
+/// Prices that other processes took; none where there are none, or nobody can tell.
+async fn prices_of_store(app: &App) -> InForce {
+    match app.store.get(key::PRICES).await {
+        Ok(object) => serde_json::from_slice(&object.content).unwrap_or_default(),
+        Err(StoreError::NotFound(_)) => InForce::default(),
+        Err(error) => {
+            tracing::warn!(%error, "prices in force cannot be read; those of the catalogue are taken");
+            InForce::default()
+        }
+    }
+}
+
 fn refuse(app: &App, problem: String) {
+    telemetry::measure(&names::CATALOGUE_REFUSED, 1.0, &[]);
     let told = match app.catalogue.state() {
         State::Missing(told) | State::Loaded { refused: Some(told), .. } => told == problem,
         State::Loading | State::Loaded { refused: None, .. } => false,

@@ -1,6 +1,7 @@
-//! Function `Status`: what is broken, at risk and wasted, in three lines and as data; and the number
-//! of replicas that a scaler asks for.
+//! Function `Status`: what is broken, at risk and wasted, in three lines and as data; what a month cost; and
+//! the number of replicas that a scaler asks for.
 
+mod cost;
 mod pools;
 mod prices;
 
@@ -20,7 +21,7 @@ use crate::observe;
 /// From twice the catalogue's time on a backend is told to be slow.
 const PACE_SLOW_PERCENT: u32 = 200;
 
-/// Answers `/api/status` and `/api/status/replicas/{backend}`.
+/// Answers `/api/status`, `/api/status/cost` and `/api/status/replicas/{backend}`.
 ///
 /// # Errors
 /// Without an operator's key; 404 for other pages.
@@ -29,6 +30,7 @@ pub async fn answer(app: &App, request: &Request, page: &[&str]) -> Result<Respo
     auth::admin(&catalogue, &request.headers)?;
     match page {
         [] | [""] => Ok(overview(app, &catalogue, request).await),
+        ["cost"] => cost::answer(app, request).await,
         ["replicas", name] => {
             let backend = catalogue.backend(name).ok_or_else(|| {
                 Failure::new(
@@ -39,7 +41,9 @@ pub async fn answer(app: &App, request: &Request, page: &[&str]) -> Result<Respo
             })?;
             Ok(wanted_replicas(app, backend))
         }
-        _ => Err(Failure::not_found("the pages are /api/status and /api/status/replicas/{backend}")),
+        _ => Err(Failure::not_found(
+            "the pages are /api/status, /api/status/cost and /api/status/replicas/{backend}",
+        )),
     }
 }
 
@@ -129,6 +133,7 @@ fn at_risk(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<St
     if let State::Loaded { refused: Some(refused), .. } = app.catalogue.state() {
         risks.push(format!("newest catalogue refused ({refused})"));
     }
+    risks.extend(catalogue.held_prices.iter().cloned());
     if let Some(cap) = knobs.knobs.max_usd_per_hour {
         let spent = observe::spent_this_hour(&app.metrics, &app.views, now);
         // Four fifths of a budget is where one still has time to act.

@@ -8,6 +8,7 @@ use facts::JobId;
 use facts::key;
 use futures_util::{StreamExt as _, stream};
 use policy::dispatch;
+use policy::units::UnixMs;
 use tracing::Instrument as _;
 use wire::envelope::{Done, Envelope};
 
@@ -62,8 +63,14 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
             Err(error) => tracing::warn!(%error, pool = pool.facts.name, "not dispatched; trying again"),
         }
     }
-    if let Err(error) = merge(&app.jobs, world, app.now()).await {
-        tracing::warn!(%error, "the view was not merged; decisions are made without it");
+    match merge(&app.jobs, world, app.now()).await {
+        Ok(view) => {
+            let now = UnixMs(view.observed_at);
+            if let Err(error) = app.last_minute.write(&app.store, world, &view, now).await {
+                tracing::warn!(%error, "a minute is missing in the ledger");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the view was not merged; decisions are made without it"),
     }
     app.jobs.retire(&catalogue.pools).await;
     Ok(Done { logs: vec![format!("{looked} jobs looked at, {sent} tasks added")] })

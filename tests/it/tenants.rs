@@ -44,6 +44,7 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("DELETE", "/api/jobs/{id}", Some("cancel")),
     ("POST", "/api/explain", Some("read")),
     ("GET", "/api/status", Some("admin")),
+    ("GET", "/api/status/cost", Some("admin")),
     ("GET", "/api/status/replicas/{backend}", Some("admin")),
     ("GET", "/api/operate/knobs", Some("admin")),
     ("PATCH", "/api/operate/knobs", Some("admin")),

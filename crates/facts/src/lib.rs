@@ -12,6 +12,7 @@
 //! - [`dead`]: messages that nobody works on
 //! - [`pack`]: one Azure Batch task: shards of one or many jobs
 //! - [`line`][]: an item going in and its result coming out
+//! - [`ledger`]: what was paid for and who used it
 //! - [`mod@fold`]: the state of a job, from a listing of its keys
 //! - [`store`]: the blob store behind one small client
 //! - [`view`]: what processes tell each other; the only state that is overwritten
@@ -25,6 +26,7 @@ pub mod hook;
 pub mod id;
 pub mod job;
 pub mod key;
+pub mod ledger;
 pub mod line;
 pub mod pack;
 pub mod store;

@@ -13,6 +13,7 @@
 pub mod admit;
 pub mod breaker;
 pub mod canary;
+pub mod cost;
 pub mod dispatch;
 pub mod estimate;
 pub mod fair;

@@ -193,6 +193,13 @@ pub struct Up {
     /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY.
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
+    /// Keep queues and facts in a storage emulator that runs on this machine: `UseDevelopmentStorage=true`,
+    /// or a connection string with a key or a SAS. Time cannot run faster then.
+    ///
+    /// Azurite: `npx azurite --inMemoryPersistence --disableTelemetry`. Without this flag queues are a
+    /// stand-in in memory, and facts a folder.
+    #[arg(long, value_name = "CONNECTION_STRING")]
+    pub storage: Option<String>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
@@ -208,7 +215,8 @@ pub struct Host {
     #[arg(long, default_value_t = 7071)]
     pub port: u16,
     /// Connection string of the queues: Azurite's (`UseDevelopmentStorage=true`) or an account's.
-    /// Without it a Storage Queue stand-in is started.
+    /// Without it the account that setting AzureWebJobsStorage__queueServiceUri names, by the managed identity
+    /// of IDENTITY_ENDPOINT; without both a Storage Queue stand-in is started.
     #[arg(long, value_name = "CONNECTION_STRING")]
     pub storage: Option<String>,
     /// Check function, host and master keys, which are made on first use and kept in APP_ROOT/.keys.

@@ -14,9 +14,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::canary::{self, Gate};
 use policy::request::Operation;
 use policy::rescue::{At, Condition};
-use policy::units::{MicroUsd, Millis, UnixMs};
+use policy::units::{Millis, UnixMs};
 
-use super::finish::Spent;
 use super::look::World;
 use super::{Jobs, Trouble, trace};
 use crate::act::realtime;
@@ -275,58 +274,5 @@ impl Jobs {
     pub async fn log_of(&self, pack: &str, bytes_max: usize) -> Result<Option<bytes::Bytes>, Trouble> {
         let (Some(batch), Some(pack)) = (self.batch(), self.pack(pack).await?) else { return Ok(None) };
         Ok(batch.task_file_tail(&pack.batch_job, &pack.pack, "stderr.txt", bytes_max).await?)
-    }
-
-    /// What a job's tries came to: slot time of its share in each task at the pool's price, and the
-    /// estimate for what ran in the realtime lane. A task that is not known any more counts as expected.
-    pub(super) async fn spent(&self, survey: &Survey, usd_per_slot_hour: f64) -> Spent {
-        let (job, state) = (&survey.job, &survey.state);
-        let keys = JobKeys::new(&job.tenant, &job.job);
-        let all: u64 = job.shards.iter().map(|shard| shard.work_ms).sum();
-        let mut spent = Spent::default();
-        let mut tasks: HashMap<String, Option<(u64, u64)>> = HashMap::new();
-        let tries = (0..).zip(job.shards.iter().zip(&state.shards));
-        let tries = tries.flat_map(|(n, (shard, seen))| (1..=seen.tries).map(move |k| (n, k, shard)));
-        let reads: Vec<_> = tries
-            .map(|(n, k, shard)| {
-                let key = keys.try_(n, k);
-                async move { (shard, self.fact::<Try>(&key).await) }
-            })
-            .collect();
-        let mut reads = stream::iter(reads).buffered(AT_ONCE);
-        while let Some((shard, tried)) = reads.next().await {
-            let Ok(Some(tried)) = tried else { continue };
-            match tried.place {
-                Place::Realtime { work_ms, .. } => {
-                    let whole = MicroUsd(job.estimate.realtime_cost_micro_usd.unwrap_or(0));
-                    spent.cost_micro_usd += whole.scaled(work_ms, all.max(1)).0;
-                    spent.compute_ms += work_ms;
-                }
-                Place::Deferred { pack } => {
-                    if !tasks.contains_key(&pack) {
-                        let ran = self.ran_ms(&pack).await;
-                        tasks.insert(pack.clone(), ran);
-                    }
-                    let ms = match tasks[&pack] {
-                        Some((ran, work)) => ran * shard.work_ms / work.max(1),
-                        None => shard.work_ms,
-                    };
-                    spent.compute_ms += ms;
-                    spent.cost_micro_usd += (ms as f64 / 3_600_000.0 * usd_per_slot_hour * 1e6) as u64;
-                }
-            }
-        }
-        spent
-    }
-
-    /// How long a pack's task ran, and how much work was expected of it.
-    async fn ran_ms(&self, pack: &str) -> Option<(u64, u64)> {
-        let (pack, task) = self.task_of(pack).await.ok()??;
-        // A task that was sent back to the queue shows when it began there, not how long it ran.
-        if task.state == TaskState::Active {
-            return None;
-        }
-        let (started, ended) = (task.started?, task.ended.unwrap_or_else(|| self.now()));
-        Some((ended.since(started).0, pack.work_ms))
     }
 }

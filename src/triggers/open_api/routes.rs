@@ -47,6 +47,7 @@ pub const ROUTES: &[Route] = &[
     route("/api/jobs/{id}/promote", "POST"),
     route("/api/explain", "POST"),
     route("/api/status", "GET, HEAD"),
+    route("/api/status/cost", "GET, HEAD"),
     route("/api/status/replicas/{backend}", "GET, HEAD"),
     route("/api/operate/knobs", "GET, HEAD, PATCH"),
     route("/api/operate/knobs/refresh", "POST"),
@@ -58,6 +59,11 @@ pub const ROUTES: &[Route] = &[
     route("/api/openapi.json", "GET, HEAD"),
     Route { path: "/api/alerts", methods: "POST", host_only: true },
 ];
+
+/// The path of the table that these segments are one of; none: they are none.
+pub fn named(segments: &[&str]) -> Option<&'static str> {
+    ROUTES.iter().map(|route| route.path).find(|path| matches(path, segments))
+}
 
 /// Whether this method of this path is served.
 ///
