@@ -40,20 +40,25 @@ impl Audience {
     }
 }
 
+/// A token is needed and could not be had; the check of the identity says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the identity gave no token")]
+pub struct NoToken;
+
 /// What came of asking for tokens.
 #[derive(Debug, Default)]
 pub struct Tokens {
     /// One for each audience, or one that says that none is needed.
     pub findings: Vec<Finding>,
-    had: Vec<(Audience, Result<Principal, ()>)>,
+    had: Vec<(Audience, Result<Principal, NoToken>)>,
 }
 
 impl Tokens {
     /// Who has a token for this; nobody where none is needed.
     ///
     /// # Errors
-    /// Where a token is needed and could not be had.
-    pub fn principal(&self, audience: Audience) -> Result<Principal, ()> {
+    /// [`NoToken`].
+    pub fn principal(&self, audience: Audience) -> Result<Principal, NoToken> {
         let had = self.had.iter().find(|(of, _)| *of == audience);
         had.map_or(Ok(Principal::default()), |(_, principal)| principal.clone())
     }
@@ -80,7 +85,7 @@ pub async fn ask(settings: &Settings, identities: &Chain) -> Tokens {
                 let principal = Principal { id, is_person: *chosen == Identity::Developer };
                 (audience, of(audience.name(), finding), Ok(principal))
             }
-            Err(told) => (audience, of(audience.name(), Check::Identity.broken_as_told(&told)), Err(())),
+            Err(told) => (audience, of(audience.name(), Check::Identity.broken_as_told(&told)), Err(NoToken)),
         }
     });
     let mut tokens = Tokens::default();
