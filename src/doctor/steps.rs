@@ -18,7 +18,7 @@ use super::{blob, lanes, queue, reach, skew, usage};
 use crate::azure::identity::Chain;
 use crate::azure::queue::Doorbell;
 use crate::azure::vault::Vault;
-use crate::settings::{Blobs, Knobs, Settings};
+use crate::settings::{Blobs, Knobs, Settings, is_loopback};
 use crate::{app, azure};
 
 /// Saved output of `az` is some kilobytes.
@@ -244,6 +244,11 @@ impl Plan {
     }
 
     async fn quotas(self, sizes: &[(String, String)]) -> Vec<Finding> {
+        let is_here =
+            self.world.settings.batch.as_ref().is_some_and(|account| is_loopback(&account.endpoint));
+        if is_here && self.world.asked.usages.is_empty() {
+            return vec![Check::Quota.needs("an account of Azure; this one is on this machine")];
+        }
         let (tuned, read) = (self.tuned.await, self.read.await);
         self.world.quotas(&tuned, &read, sizes).await
     }

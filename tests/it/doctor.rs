@@ -347,7 +347,7 @@ async fn settings_that_do_not_parse_are_all_told_and_the_rest_is_looked_at() {
     assert_said(&report, "queue", Outcome::NotChecked, &["needs settings"]);
     assert_said(&report, "batch", Outcome::NotChecked, &["needs settings"]);
     assert_said(&report, "blob", Outcome::Ok, &[]);
-    assert_said(&report, "catalogue", Outcome::Ok, &["3 models"]);
+    assert_said(&report, "catalogue", Outcome::Ok, &["models 3"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
