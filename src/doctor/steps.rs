@@ -149,7 +149,7 @@ impl Plan {
         let w = Arc::clone(&world);
         let tokens = later(async move { tokens::ask(&w.settings, &w.identities).await });
         let (w, had) = (Arc::clone(&world), tokens.clone());
-        let tuned = later(async move { w.tune(&*had.await).await });
+        let tuned = later(async move { w.tune(&had.await).await });
         let w = Arc::clone(&world);
         let read = later(async move { models::read(&w.settings, w.store()).await });
         Plan { world, tokens, tuned, read }
@@ -165,7 +165,7 @@ impl Plan {
             self.step(|plan| async move { skew::look(&plan.world.settings, &plan.world.http).await }),
             self.step(|plan| async move { plan.tuned.await.findings.clone() }),
             blob,
-            self.step(|plan| async move { plan.retention(&*probed.await).await }),
+            self.step(|plan| async move { plan.retention(&probed.await).await }),
             self.step(|plan| async move { plan.read.await.findings.clone() }),
             self.step(|plan| async move { plan.doorbell().await }),
             self.step(|_| async move { looked.await.findings.clone() }),
