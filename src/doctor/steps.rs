@@ -149,7 +149,10 @@ impl Plan {
         let w = Arc::clone(&world);
         let tokens = later(async move { tokens::ask(&w.settings, &w.identities).await });
         let (w, had) = (Arc::clone(&world), tokens.clone());
-        let tuned = later(async move { w.tune(&had.await).await });
+        let tuned = later(async move {
+            let had = had.await;
+            w.tune(&had).await
+        });
         let w = Arc::clone(&world);
         let read = later(async move { models::read(&w.settings, w.store()).await });
         Plan { world, tokens, tuned, read }
