@@ -59,8 +59,13 @@ pub struct Looked {
 impl Looked {
     /// Nothing could be looked at.
     pub fn needs(what: &str) -> Looked {
-        let checks = [Check::Batch].into_iter().chain(OF_POOL);
-        Looked { findings: checks.map(|check| check.needs(what)).collect(), sizes: Vec::new() }
+        Looked::of_account(Check::Batch.needs(what), what)
+    }
+
+    /// Only the account could be looked at; its pools need something.
+    pub fn of_account(account: Finding, needs: &str) -> Looked {
+        let pools = OF_POOL.map(|check| check.needs(needs));
+        Looked { findings: std::iter::once(account).chain(pools).collect(), sizes: Vec::new() }
     }
 }
 
@@ -95,9 +100,7 @@ impl Place<'_> {
                     Ok(_) => "a pool in the catalogue, or BATCH_POOL_ID",
                     Err(what) => what,
                 };
-                let mut looked = Looked::needs(why);
-                looked.findings[0] = account;
-                return looked;
+                return Looked::of_account(account, why);
             }
         };
         let seen = join_all(pools.iter().map(|pool| async move {

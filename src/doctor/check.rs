@@ -49,7 +49,7 @@ pub enum Check {
     Health,
 }
 
-const ALWAYS: &str = "ok, broken";
+const SURE: &str = "ok, broken";
 const JUDGED: &str = "ok, warning, broken";
 
 impl Check {
@@ -108,11 +108,10 @@ impl Check {
     /// What it may come to, besides not being checked; as the documentation writes it.
     pub fn may_be(self) -> &'static str {
         match self {
-            Check::Settings | Check::Identity | Check::Blob | Check::Batch => ALWAYS,
+            Check::Settings | Check::Identity | Check::Knobs | Check::Blob | Check::Batch => SURE,
             Check::Retention | Check::PoisonQueue | Check::Telemetry => "ok, warning",
             Check::Clock
             | Check::Vault
-            | Check::Knobs
             | Check::Catalogue
             | Check::Queue
             | Check::Pool

@@ -4,7 +4,7 @@
 use wire::doctor::Finding;
 
 use super::check::Check;
-use super::role::Role;
+use super::role::{Principal, Role};
 
 /// What opened a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +13,8 @@ pub enum Opened {
     Key(&'static str),
     /// A shared access signature, which this setting holds.
     Sas(&'static str),
-    /// The identity with this object id, where that is known.
-    Identity(Option<String>),
+    /// The identity of this process.
+    Identity(Principal),
 }
 
 impl Opened {
@@ -78,8 +78,12 @@ impl Denied<'_> {
                 "use an identity of the directory (tenant) that the account's subscription belongs to; check the clock above",
             ),
             Opened::Identity(principal) => self.check.broken(
-                found("refuses the identity, which has no role there"),
-                self.role.assignment(principal.as_deref(), self.resource),
+                found(match self.check {
+                    // It tells both apart in words alone.
+                    Check::Vault => "refuses the identity, which has no role there (or the vault's firewall keeps this network out)",
+                    _ => "refuses the identity, which has no role there",
+                }),
+                self.role.assignment(principal, self.resource),
             ),
         }
     }
@@ -91,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_by_its_code_and_by_what_opened_the_service() {
-        let identity = || Opened::Identity(Some("oid-1".to_owned()));
+        let identity = || Opened::Identity(Principal { id: Some("oid-1".to_owned()), is_person: false });
         let cases = [
             (
                 Opened::Key("K"),

@@ -1,3 +1,5 @@
+//! Backends that say this and that, and models that both lanes run or not.
+
 use serde_json::json;
 
 use super::*;

@@ -95,7 +95,7 @@ fn judge(from: &str, text: &[u8], context: &Context) -> Read {
         }
     };
     let count = format!(
-        "{from}: {} models, {} backends, {} pools, {} tenants",
+        "{from}: models {}, backends {}, pools {}, tenants {}",
         catalogue.models.len(),
         catalogue.backends.len(),
         catalogue.pools.len(),

@@ -65,6 +65,11 @@ pub async fn health(root: Option<&Url>, http: &reqwest::Client) -> Finding {
     };
     match within(asked).await.flatten() {
         Some((200, body)) => healthy(&page, &body),
+        Some((404, _)) => Check::Health.broken(
+            format!("{page} answered 404"),
+            "check the address; where it is right, the host found no function: give its identity Storage Blob Data Owner, Storage \
+             Queue Data Contributor and Storage Table Data Contributor on the account of AzureWebJobsStorage, and publish again",
+        ),
         Some((status, _)) => Check::Health.broken(
             format!("{page} answered {status}"),
             "read the app's log stream: the handler did not start, or the host refused its functions; is the address the app's own?",

@@ -1,5 +1,14 @@
 //! The roles that the handler needs, by name and GUID, and the command that gives one.
 
+/// Who is given a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Principal {
+    /// The object id; none: the token does not tell it.
+    pub id: Option<String>,
+    /// Whether it is a person, who is logged in on this machine, and not the app.
+    pub is_person: bool,
+}
+
 /// A built-in role of Azure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -43,15 +52,16 @@ impl Role {
         }
     }
 
-    /// The line that gives it to `principal`, an object id, on the resource of this name. What only the
-    /// operator knows stands in capitals.
-    pub fn assignment(self, principal: Option<&str>, resource: &str) -> String {
+    /// The line that gives it to `principal` on the resource of this name. What only the operator knows
+    /// stands in capitals.
+    pub fn assignment(self, principal: &Principal, resource: &str) -> String {
         format!(
             "give the identity role `{}`: az role assignment create --assignee-object-id {} --assignee-principal-type \
-             ServicePrincipal --role {} --scope /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/{}/{resource} \
+             {} --role {} --scope /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/{}/{resource} \
              (it counts some minutes later)",
             self.name(),
-            principal.unwrap_or("PRINCIPAL_ID"),
+            principal.id.as_deref().unwrap_or("PRINCIPAL_ID"),
+            if principal.is_person { "User" } else { "ServicePrincipal" },
             self.guid(),
             self.provider(),
         )
@@ -64,7 +74,8 @@ mod tests {
 
     #[test]
     fn the_line_names_role_identity_and_scope() {
-        let line = Role::QueueContributor.assignment(Some("oid-1"), "acct");
+        let app = Principal { id: Some("oid-1".to_owned()), is_person: false };
+        let line = Role::QueueContributor.assignment(&app, "acct");
         for part in [
             "Storage Queue Data Contributor",
             "--role 974c5e8b-45b9-4653-ba55-5f855dd0fb88",
@@ -73,6 +84,7 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
-        assert!(Role::SecretsUser.assignment(None, "v").contains("PRINCIPAL_ID"));
+        let person = Role::SecretsUser.assignment(&Principal { id: None, is_person: true }, "v");
+        assert!(person.contains("PRINCIPAL_ID --assignee-principal-type User "), "{person}");
     }
 }

@@ -1,3 +1,5 @@
+//! Pools and formulas as the service tells of them, each with what an operator is told.
+
 use policy::units::UnixMs;
 use wire::doctor::Outcome;
 

@@ -1,13 +1,12 @@
 //! Who this process is to services that are opened without a key: a token for each of them. No token is
 //! ever shown; of what it says only the object id is told, which is no secret and is what roles are given to.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use wire::doctor::Finding;
 
 use super::check::{Check, of};
+use super::role::Principal;
 use crate::azure::identity::{Chain, scope};
 use crate::settings::storage::Access;
 use crate::settings::{Blobs, Identity, Knobs, Settings};
@@ -41,22 +40,27 @@ impl Audience {
     }
 }
 
+/// A token is needed and could not be had; the check of the identity says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the identity gave no token")]
+pub struct NoToken;
+
 /// What came of asking for tokens.
 #[derive(Debug, Default)]
 pub struct Tokens {
     /// One for each audience, or one that says that none is needed.
     pub findings: Vec<Finding>,
-    had: Vec<(Audience, Result<Option<String>, ()>)>,
+    had: Vec<(Audience, Result<Principal, NoToken>)>,
 }
 
 impl Tokens {
-    /// The object id of who has a token for this, where the token tells it.
+    /// Who has a token for this; nobody where none is needed.
     ///
     /// # Errors
-    /// Where a token is needed and could not be had.
-    pub fn principal(&self, audience: Audience) -> Result<Option<String>, ()> {
+    /// [`NoToken`].
+    pub fn principal(&self, audience: Audience) -> Result<Principal, NoToken> {
         let had = self.had.iter().find(|(of, _)| *of == audience);
-        had.map_or(Ok(None), |(_, principal)| principal.clone())
+        had.map_or(Ok(Principal::default()), |(_, principal)| principal.clone())
     }
 }
 
@@ -75,12 +79,13 @@ pub async fn ask(settings: &Settings, identities: &Chain) -> Tokens {
         };
         match token {
             Ok(token) => {
-                let principal = object_id(token.token.secret());
-                let whose = principal.as_ref().map_or(String::new(), |id| format!(", object id {id}"));
+                let id = object_id(token.token.secret());
+                let whose = id.as_ref().map_or(String::new(), |id| format!(", object id {id}"));
                 let finding = Check::Identity.ok(format!("{}{whose}: a token was given", describe(chosen)));
+                let principal = Principal { id, is_person: *chosen == Identity::Developer };
                 (audience, of(audience.name(), finding), Ok(principal))
             }
-            Err(told) => (audience, of(audience.name(), Check::Identity.broken_as_told(&told)), Err(())),
+            Err(told) => (audience, of(audience.name(), Check::Identity.broken_as_told(&told)), Err(NoToken)),
         }
     });
     let mut tokens = Tokens::default();
@@ -118,7 +123,7 @@ fn describe(chosen: &Identity) -> String {
         Identity::Workload { client_id, .. } => format!("workload identity, client id {client_id}"),
         Identity::Managed { client_id: Some(id) } => format!("user-assigned identity, client id {id}"),
         Identity::Managed { client_id: None } => "system-assigned identity".to_owned(),
-        Identity::Developer => "whoever is logged in to `az` or `azd`".to_owned(),
+        Identity::Developer => "whoever is logged in to `az` or `azd`, not the app".to_owned(),
     }
 }
 
@@ -131,9 +136,6 @@ fn object_id(token: &str) -> Option<String> {
         (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     is_id.then(|| id.to_owned())
 }
-
-/// The chain that all checks share.
-pub type Identities = Arc<Chain>;
 
 #[cfg(test)]
 mod tests {

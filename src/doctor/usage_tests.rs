@@ -1,3 +1,5 @@
+//! Saved output of `az`, as it is printed, against what knobs and catalogue may ask for.
+
 use serde_json::json;
 use wire::doctor::Outcome;
 

@@ -29,7 +29,7 @@ async fn examine(stage: Stage, further: &[&str]) -> Report {
     command.args(["--doctor", "--json"]).args(further);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    for secret in ["s3cret", crate::identity::TOKEN] {
+    for secret in ["s3cret", "czNjcmV0", crate::identity::TOKEN] {
         assert!(!out.contains(secret) && !err.contains(secret), "{out}{err}");
     }
     let report: Report = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
@@ -42,6 +42,9 @@ async fn examine(stage: Stage, further: &[&str]) -> Report {
         let is_wrong = matches!(finding.outcome, Outcome::Broken | Outcome::Warning);
         assert_eq!(finding.remedy.is_some(), is_wrong, "one remedy each: {finding:?}");
     }
+    let state = std::fs::read_dir(stage.folder.join("blob/state")).into_iter().flatten();
+    let left: Vec<_> = state.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "what it wrote is gone: {left:?}");
     let _ = std::fs::remove_dir_all(&stage.folder);
     report
 }
@@ -115,13 +118,7 @@ async fn a_sound_setup_is_ok_and_what_it_writes_is_gone() {
     let stage = Stage::new(&with_pool(&[backend("one", &upstream.url)]))
         .with("AzureWebJobsStorage", queues.connection_string())
         .with("APPLICATIONINSIGHTS_CONNECTION_STRING", telemetry.connection_string());
-    let blobs = stage.folder.join("blob");
-    let kept = || std::fs::read_dir(blobs.join("state")).map_or(0, Iterator::count);
-    assert_eq!(kept(), 0);
-    let mut command = stage.command();
-    command.args(["--doctor", "--json"]);
-    let again = with_batch(stage, &batch);
-    let report = examine(again, &[]).await;
+    let report = examine(with_batch(stage, &batch), &[]).await;
     let wrong: Vec<_> =
         report.findings.iter().filter(|finding| finding.outcome > Outcome::NotChecked).collect();
     assert!(wrong.is_empty() && report.exit_code() == 0, "{wrong:#?}");
@@ -145,7 +142,7 @@ async fn a_sound_setup_is_ok_and_what_it_writes_is_gone() {
         assert_eq!(said(&report, check).outcome, Outcome::Ok, "{:?}", said(&report, check));
     }
     assert_said(&report, "blob", Outcome::Ok, &["wrote and deleted state/doctor-"]);
-    assert_eq!((kept(), telemetry.counts().envelopes), (0, 0), "nothing is left, nothing was sent");
+    assert_eq!(telemetry.counts().envelopes, 0, "nothing was sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,7 +347,7 @@ async fn settings_that_do_not_parse_are_all_told_and_the_rest_is_looked_at() {
     assert_said(&report, "queue", Outcome::NotChecked, &["needs settings"]);
     assert_said(&report, "batch", Outcome::NotChecked, &["needs settings"]);
     assert_said(&report, "blob", Outcome::Ok, &[]);
-    assert_said(&report, "catalogue", Outcome::Ok, &["3 models"]);
+    assert_said(&report, "catalogue", Outcome::Ok, &["models 3"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
