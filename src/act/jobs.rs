@@ -209,7 +209,7 @@ impl Jobs {
     }
 
     /// What the handler's clock showed when the store's showed this.
-    fn at_store_time(&self, store_ms: u64) -> UnixMs {
+    pub(crate) fn at_store_time(&self, store_ms: u64) -> UnixMs {
         UnixMs(self.0.clock.at_ms(store_ms))
     }
 
@@ -282,6 +282,11 @@ impl Jobs {
         if let Err(error) = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await {
             tracing::warn!(%error, "a dead letter is in the store but not in its queue");
         }
+    }
+
+    /// Why the doorbell could not be rung when it was tried last; none: it could.
+    pub fn unrung(&self) -> Option<String> {
+        self.0.doorbell.as_ref()?.trouble()
     }
 
     /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway.

@@ -4,6 +4,7 @@
 
 mod canary;
 pub mod counting;
+mod envelopes;
 pub mod items;
 pub mod rig;
 
@@ -12,6 +13,7 @@ mod large;
 mod markers;
 mod measure;
 mod rescues;
+mod storage;
 mod storm;
 mod sweep_calls;
 mod tickets;
