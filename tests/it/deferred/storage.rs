@@ -58,7 +58,8 @@ impl Troubled {
     fn goes(&self) -> Goes {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         // Knuth's multiplier scatters them: every n-th call might be the same one of each pass.
-        if (call.wrapping_mul(6_364_136_223_846_793_005) >> 33) % self.one_in != 0 {
+        let scattered = call.wrapping_mul(6_364_136_223_846_793_005) >> 33;
+        if !scattered.is_multiple_of(self.one_in) {
             return Goes::Well;
         }
         match self.failed.fetch_add(1, Ordering::Relaxed) % 2 {
