@@ -8,16 +8,18 @@
 //! - [`results`]: what a job brought, streamed as files
 //! - [`progress`]: how far a job is, for whoever asks
 //! - [`fact`]: reads one fact
-//! - [`keep`]: writes down what must not be lost
+//! - [`dead`]: messages that nobody works on: kept, listed, replayed
+//! - [`ledger`]: what was paid for and who used it
 //! - [`merge`]: what all processes saw, merged
 //! - [`rebalance`]: the size of pools
 //! - [`webhooks`]: tells whom a tenant named that its batch ended
 
+pub mod dead;
 pub mod fact;
 pub mod files;
 pub mod forward;
 pub mod jobs;
-pub mod keep;
+pub mod ledger;
 pub mod merge;
 pub mod progress;
 pub mod realtime;

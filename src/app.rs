@@ -12,7 +12,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::act;
+use crate::act::dead::DeadLetters;
 use crate::act::jobs::Jobs;
+use crate::act::ledger::machines::LastMinute;
+use crate::act::ledger::tally::Tally;
 use crate::act::webhooks::Webhooks;
 use crate::azure::identity::{Chain, ForBlobs};
 use crate::azure::queue::Doorbell;
@@ -23,11 +26,11 @@ use crate::decisions::{self, Records};
 use crate::failure::{Failure, Kind};
 use crate::http::server;
 use crate::knobs::{self, Origin};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, names};
 use crate::observe::Views;
 use crate::settings::storage::Access;
 use crate::settings::{self, BatchAccount, Blobs, Serve, Settings, name};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, measure};
 use crate::triggers;
 
 mod upkeep;
@@ -55,12 +58,18 @@ pub struct App {
     pub store: Store,
     /// The deferred lane.
     pub jobs: Jobs,
+    /// Messages that nobody works on.
+    pub dead_letters: DeadLetters,
     /// Tells webhooks.
     pub webhooks: Webhooks,
     /// Places of uploads under way.
     pub uploads: Semaphore,
     /// Decisions on their way to the store.
     pub records: Records,
+    /// Requests on their way to the ledger.
+    pub tally: Tally,
+    /// The minute that the ledger has.
+    pub last_minute: LastMinute,
     /// Calls backends.
     pub client: reqwest::Client,
     /// Spans and metrics.
@@ -118,6 +127,21 @@ impl App {
         matches!(self.serve, Serve::UnderHost(_))
     }
 
+    /// Tells telemetry what this process has at the moment.
+    pub fn publish(&self) {
+        let (now, knobs) = (self.now(), self.knobs.now());
+        if let Some(read_ms) = knobs.read_ms {
+            measure(&names::KNOBS_AGE, now.since(UnixMs(read_ms)).0 as f64 / 1_000.0, &[]);
+        }
+        let view = self.views.newest();
+        if view.seq > 0 {
+            measure(&names::VIEW_AGE, now.since(UnixMs(view.observed_at)).0 as f64 / 1_000.0, &[]);
+        }
+        if let Some(catalogue) = self.catalogue.now() {
+            self.metrics.publish(&catalogue, self.views.fresh(now).as_ref(), now);
+        }
+    }
+
     /// Reads knobs, catalogue and view again.
     pub async fn refresh(&self) {
         upkeep::refresh(self).await;
@@ -155,6 +179,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
     let jobs = Jobs::new(store.clone(), settings.clock, batch, doorbell, store_url);
     let webhooks = Webhooks::new(jobs.clone(), settings.webhooks_allow_private);
     let webhooks = webhooks.map_err(|error| format!("no HTTP client: {error}"))?;
+    let dead_letters = DeadLetters::new(jobs.clone(), settings.clock);
     let telemetry = match &settings.telemetry {
         Some(connection) => Telemetry::start(connection, client.clone(), &settings.instance)?,
         None => Telemetry::default(),
@@ -176,9 +201,12 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         views: Views::default(),
         store,
         jobs,
+        dead_letters,
         webhooks,
         uploads: Semaphore::new(UPLOADS_MAX),
         records,
+        tally: Tally::default(),
+        last_minute: LastMinute::default(),
         client,
         telemetry: Arc::new(telemetry),
         instance: settings.instance,
@@ -201,7 +229,8 @@ fn store_url(blobs: &Blobs) -> Result<String, String> {
     Ok(format!("{}/", url.as_str().trim_end_matches('/')))
 }
 
-fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
+/// The store of facts, by what settings open it with. Calls nothing.
+pub(crate) fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
     let opened = match &settings.blobs {
         Blobs::Folder(folder) => Store::folder(folder),
         Blobs::Container { url, key: Some(key) } => Store::container(url.reveal(), Some(key.reveal())),
@@ -221,7 +250,8 @@ fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
     opened.map_err(|problem| format!("{}: {problem}", name::BLOB_URL))
 }
 
-fn batch(
+/// The Azure Batch account, by what settings open it with. Calls nothing.
+pub(crate) fn batch(
     account: &BatchAccount,
     settings: &Settings,
     identities: &Chain,
@@ -260,8 +290,10 @@ pub async fn run(settings: Settings) -> Ending {
         Err(problem) => return Ending::Failed(problem),
     };
     let mut tasks = JoinSet::new();
-    let writer = tokio::spawn(writer.run());
-    tasks.spawn(upkeep::run(Arc::clone(&app)));
+    let unasked = app.telemetry.unasked();
+    let (writing, keeping) = (unasked.clone(), Arc::clone(&app));
+    let writer = tokio::spawn(async move { writing.around(writer.run()).await });
+    tasks.spawn(async move { unasked.around(upkeep::run(keeping)).await });
     let ending = match app.serve {
         Serve::UnderHost(_) => {
             serve(&app, listener, host_gone(host)).await;
@@ -274,6 +306,7 @@ pub async fn run(settings: Settings) -> Ending {
         }
     };
     tasks.shutdown().await;
+    let _ = tokio::time::timeout(crate::telemetry::FLUSH_MAX, upkeep::write_tally(&app)).await;
     let telemetry = Arc::clone(&app.telemetry);
     // The last sender of decisions goes with the app; then the writer writes the rest and ends.
     drop(app);

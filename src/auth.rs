@@ -14,17 +14,39 @@ use crate::failure::{Failure, Kind};
 /// A longer text is no key of ours; it is not hashed.
 const KEY_BYTES_MAX: usize = 256;
 
+/// Who acts, as the audit log may name them: never by the key itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// Public part of the key.
+    pub key: String,
+    /// The tenant whose key it is; none: an operator.
+    pub tenant: Option<String>,
+}
+
+impl Actor {
+    /// As a line of the audit log names them.
+    pub fn named(&self) -> audit::action::Actor<'_> {
+        audit::action::Actor::Key(&self.key, self.tenant.as_deref())
+    }
+}
+
 /// A tenant that showed its key.
 #[derive(Clone, Debug)]
 pub struct Caller {
     catalogue: Arc<Catalogue>,
     at: usize,
+    key: String,
 }
 
 impl Caller {
     /// The tenant.
     pub fn tenant(&self) -> &Tenant {
         &self.catalogue.tenants[self.at]
+    }
+
+    /// As who it acts.
+    pub fn actor(&self) -> Actor {
+        Actor { key: self.key.clone(), tenant: Some(self.tenant().id.clone()) }
     }
 
     /// The class of its work: the one that it asks for, else the usual, else what comes next.
@@ -59,9 +81,10 @@ pub fn tenant(
     headers: &HeaderMap,
     wanted: Permission,
 ) -> Result<Caller, Failure> {
-    match holder(catalogue, headers)? {
+    let (key, holder) = holder(catalogue, headers)?;
+    match holder {
         Holder::Tenant(at, permissions) if permissions.contains(&wanted) => {
-            Ok(Caller { catalogue: Arc::clone(catalogue), at: *at })
+            Ok(Caller { catalogue: Arc::clone(catalogue), at: *at, key: key.to_owned() })
         }
         Holder::Tenant(..) => {
             Err(forbidden(format!("this key may not {}; ask the operator for one that may", verb(wanted))))
@@ -70,14 +93,17 @@ pub fn tenant(
     }
 }
 
-/// Checks that the request carries an operator's key, or one of a tenant that may operate.
+/// Checks that the request carries an operator's key, or one of a tenant that may operate, and says whose.
 ///
 /// # Errors
 /// 401 without a known key, 403 when it is a tenant's.
-pub fn admin(catalogue: &Catalogue, headers: &HeaderMap) -> Result<(), Failure> {
-    match holder(catalogue, headers)? {
-        Holder::Admin => Ok(()),
-        Holder::Tenant(_, permissions) if permissions.contains(&Permission::Admin) => Ok(()),
+pub fn admin(catalogue: &Catalogue, headers: &HeaderMap) -> Result<Actor, Failure> {
+    let (key, holder) = holder(catalogue, headers)?;
+    match holder {
+        Holder::Admin => Ok(Actor { key: key.to_owned(), tenant: None }),
+        Holder::Tenant(at, permissions) if permissions.contains(&Permission::Admin) => {
+            Ok(Actor { key: key.to_owned(), tenant: Some(catalogue.tenants[*at].id.clone()) })
+        }
         Holder::Tenant(..) => Err(forbidden("this needs an operator's key")),
     }
 }
@@ -95,7 +121,8 @@ fn verb(permission: Permission) -> &'static str {
     }
 }
 
-fn holder<'a>(catalogue: &'a Catalogue, headers: &HeaderMap) -> Result<&'a Holder, Failure> {
+/// Public part and holder of the key that a request carries.
+fn holder<'a>(catalogue: &'a Catalogue, headers: &'a HeaderMap) -> Result<(&'a str, &'a Holder), Failure> {
     let refused = |message| Err(Failure::new(Kind::Unauthenticated, "invalid_api_key", message));
     let Some(given) = presented(headers) else {
         return refused("no API key was given; send `Authorization: Bearer KEY` or `api-key: KEY`");
@@ -106,7 +133,7 @@ fn holder<'a>(catalogue: &'a Catalogue, headers: &HeaderMap) -> Result<&'a Holde
     }
     let prefix = given.strip_prefix("sy-").and_then(|rest| rest.split('-').next()).unwrap_or_default();
     match catalogue.key(prefix) {
-        Some(key) if same(&key.sha256, &Sha256::digest(given)) => Ok(&key.holder),
+        Some(key) if same(&key.sha256, &Sha256::digest(given)) => Ok((prefix, &key.holder)),
         _ => refused(wrong),
     }
 }

@@ -1,10 +1,12 @@
 //! The catalogue as decisions need it: checked once, indexed by name, re-read in the background;
 //! a bad version is refused as a whole and the last good one stays.
 
+mod defaults;
 mod holding;
+pub mod prices;
 mod webhook;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use policy::admit::Limits;
@@ -32,6 +34,8 @@ pub struct Catalogue {
     pub pools: Vec<Arc<Pool>>,
     /// Tenants, in the file's order.
     pub tenants: Vec<Tenant>,
+    /// Prices of the file that are not in force, because nobody confirmed them.
+    pub held_prices: Vec<String>,
     /// Places in `models`; more than one for an alias that several versions share.
     models_by_name: HashMap<String, Vec<usize>>,
     keys: HashMap<String, Key>,
@@ -65,6 +69,10 @@ pub struct Backend {
     pub models: Vec<String>,
     /// When its price was read.
     pub price_date: String,
+    /// Whether it is the built-in one.
+    pub price_assumed: bool,
+    /// The price's date, where somebody confirmed it.
+    pub price_confirmed: Option<String>,
     /// The numbers of the file; what is observed is filled in by `observe`.
     pub facts: snapshot::Backend,
 }
@@ -76,6 +84,10 @@ pub struct Pool {
     pub models: Vec<String>,
     /// When its prices were read.
     pub price_date: String,
+    /// Whether that of a spot node is the built-in one.
+    pub price_assumed: bool,
+    /// The prices' date, where somebody confirmed them.
+    pub price_confirmed: Option<String>,
     /// Price of a dedicated node for an hour; none: none is bought.
     pub dedicated_price: Option<MicroUsd>,
     /// Whether spot nodes are bought.
@@ -97,6 +109,8 @@ pub struct Tenant {
     pub weight: u32,
     /// Classes that its jobs may have, the most pressing first.
     pub classes: Vec<Class>,
+    /// To whom its work is charged where a job does not say.
+    pub labels: BTreeMap<String, String>,
     /// Who is told when its batches end.
     pub webhooks: Vec<Webhook>,
 }
@@ -177,7 +191,7 @@ pub struct Context {
 pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
     let mut read: file::Catalogue =
         serde_json::from_slice(text).map_err(|error| vec![format!("not a catalogue: {error}")])?;
-    add_defaults(&mut read, context);
+    defaults::add(&mut read, context);
     let mut problems = Vec::new();
     if read.v != file::VERSION {
         problems.push(format!("v is {}; this version reads {}", read.v, file::VERSION));
@@ -203,7 +217,7 @@ pub fn parse(text: &[u8], context: &Context) -> Result<Catalogue, Vec<String>> {
     find_doubles(read.backends.iter().map(|backend| backend.name.as_str()), "backend", &mut problems);
     find_doubles(read.pools.iter().map(|pool| pool.name.as_str()), "pool", &mut problems);
     if problems.is_empty() {
-        Ok(Catalogue { models, backends, pools, tenants, models_by_name, keys })
+        Ok(Catalogue { models, backends, pools, tenants, held_prices: Vec::new(), models_by_name, keys })
     } else {
         Err(problems)
     }
@@ -287,15 +301,13 @@ fn backend(spec: &file::Backend, context: &Context) -> Result<Arc<Backend>, Stri
     if context.loopback_only && !is_loopback(&url) {
         return wrong("url is not on this machine, which faster time demands");
     }
-    if HeaderValue::from_str(&spec.name).is_err() || HeaderValue::from_str(&spec.price_date).is_err() {
-        return wrong("name and price_date must be visible ASCII");
+    if HeaderValue::from_str(&spec.name).is_err() {
+        return wrong("name must be visible ASCII");
     }
     if spec.style == file::Style::AzureOpenai && spec.api_version.is_none() {
         return wrong("style azure_openai needs api_version");
     }
-    let Some(price) = micro_usd(spec.usd_per_replica_hour) else {
-        return wrong("usd_per_replica_hour is no price");
-    };
+    let price = prices::of_replica(spec).map_err(|what| format!("backend `{}`: {what}", spec.name))?;
     if spec.slots_per_replica == 0 {
         return wrong("slots_per_replica must be at least 1");
     }
@@ -310,17 +322,20 @@ fn backend(spec: &file::Backend, context: &Context) -> Result<Arc<Backend>, Stri
         api_version: spec.api_version.clone(),
         key,
         models: spec.models.clone(),
-        price_date: spec.price_date.clone(),
+        price_date: price.read_on,
+        price_assumed: price.assumed,
+        price_confirmed: spec.confirm_price.clone(),
         facts: snapshot::Backend {
             name: spec.name.clone(),
             region: spec.region.clone(),
-            price_per_replica_hour: price,
+            price_per_replica_hour: price.per_hour,
             slots_per_replica: spec.slots_per_replica,
             max_replicas: spec.max_replicas,
             ready_replicas: 0,
             starting_replicas: 0,
             in_flight: 0,
             speed: speed(spec.speed),
+            pace: policy::pace::Pace::CATALOGUE,
             cold_start: spread(spec.cold_start_ms),
             breaker: policy::breaker::State::Closed,
             last_used: None,
@@ -350,9 +365,7 @@ fn key_header(
 
 fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
     let wrong = |what: &str| Err(format!("pool `{}`: {what}", spec.name));
-    let Some(price) = micro_usd(spec.usd_per_node_hour) else {
-        return wrong("usd_per_node_hour is no price");
-    };
+    let price = prices::of_node(spec).map_err(|what| format!("pool `{}`: {what}", spec.name))?;
     let dedicated_price = match spec.usd_per_dedicated_node_hour.map(micro_usd) {
         Some(None) => return wrong("usd_per_dedicated_node_hour is no price"),
         price => price.flatten(),
@@ -370,7 +383,7 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
     let facts = snapshot::Pool {
         name: spec.name.clone(),
         region: spec.region.clone(),
-        price_per_node_hour: price,
+        price_per_node_hour: price.per_hour,
         ready_nodes: 0,
         max_nodes: spec.max_nodes,
         slots_per_node: spec.slots_per_node,
@@ -382,9 +395,16 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
         accepting: spec.worker.is_some() && context.has_batch,
         starved: false,
     };
-    let (models, price_date) = (spec.models.clone(), spec.price_date.clone());
-    let (worker, buys_spot) = (spec.worker.clone(), spec.spot);
-    Ok(Arc::new(Pool { models, price_date, dedicated_price, buys_spot, worker, facts }))
+    Ok(Arc::new(Pool {
+        models: spec.models.clone(),
+        price_date: price.read_on,
+        price_assumed: price.assumed,
+        price_confirmed: spec.confirm_price.clone(),
+        dedicated_price,
+        buys_spot: spec.spot,
+        worker: spec.worker.clone(),
+        facts,
+    }))
 }
 
 fn tenant(spec: &file::Tenant, context: &Context) -> Result<Tenant, String> {
@@ -400,8 +420,11 @@ fn tenant(spec: &file::Tenant, context: &Context) -> Result<Tenant, String> {
     let mut classes: Vec<Class> = spec.classes.iter().map(class).collect();
     classes.sort();
     classes.dedup();
-    let webhooks = webhook::webhooks(spec, context)?;
-    Ok(Tenant { id: spec.id.clone(), limits, weight: spec.weight, classes, webhooks })
+    if let Some(problem) = prices::label_problem(&spec.labels) {
+        return Err(format!("tenant `{}`: {problem}", spec.id));
+    }
+    let (labels, webhooks) = (spec.labels.clone(), webhook::webhooks(spec, context)?);
+    Ok(Tenant { id: spec.id.clone(), limits, weight: spec.weight, classes, labels, webhooks })
 }
 
 fn class(given: &file::Class) -> Class {
@@ -423,60 +446,6 @@ fn speed(given: file::Speed) -> snapshot::Speed {
         per_token_in_us: given.per_token_in_us,
         per_token_out_us: given.per_token_out_us,
         p95_percent: given.p95_percent.max(100),
-    }
-}
-
-/// Adds the backend and the pool that settings name. Their numbers are guesses for one T4, to be
-/// replaced by a catalogue entry; the date `unknown` says so in every answer.
-fn add_defaults(read: &mut file::Catalogue, context: &Context) {
-    let models: Vec<String> = read.models.iter().map(|model| model.id.clone()).collect();
-    let guess = file::Speed {
-        base_ms: 20,
-        per_item_us: 1_000,
-        per_token_in_us: 50,
-        per_token_out_us: 20_000,
-        p95_percent: 200,
-    };
-    if let Some(url) = &context.default_backend {
-        let text = url.as_str().trim_end_matches('/');
-        if !read.backends.iter().any(|backend| backend.url.trim_end_matches('/') == text) {
-            read.backends.push(file::Backend {
-                name: "default".to_owned(),
-                url: text.to_owned(),
-                region: "unknown".to_owned(),
-                models: models.clone(),
-                style: file::Style::Openai,
-                api_key_setting: None,
-                api_version: None,
-                gpu_class: Some("t4".to_owned()),
-                usd_per_replica_hour: 1.559,
-                price_date: "unknown".to_owned(),
-                slots_per_replica: 4,
-                max_replicas: 10,
-                speed: guess,
-                cold_start_ms: file::Spread { p50: 60_000, p95: 120_000 },
-            });
-        }
-    }
-    if let Some(name) = &context.default_pool
-        && !read.pools.iter().any(|pool| pool.name == *name)
-    {
-        read.pools.push(file::Pool {
-            name: name.clone(),
-            region: "unknown".to_owned(),
-            models,
-            usd_per_node_hour: 0.16,
-            usd_per_dedicated_node_hour: None,
-            spot: true,
-            price_date: "unknown".to_owned(),
-            max_nodes: 4,
-            slots_per_node: 1,
-            speed: guess,
-            boot_ms: file::Spread { p50: 300_000, p95: 480_000 },
-            evictions_per_node_hour: 0.05,
-            write_usd: 0.000_02,
-            worker: None,
-        });
     }
 }
 

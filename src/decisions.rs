@@ -1,5 +1,7 @@
 //! Decisions on their way to the store: one line each, written together every 30 s or 1 MiB. What
 //! a killed process had not written yet is lost: at most that much, and it is told here.
+//!
+//! Actions are few and matter more: each is written at once, and whoever acted waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,6 +11,9 @@ use clock::Clock;
 use tokio::sync::mpsc;
 
 use facts::{Store, key};
+
+use crate::metrics::names;
+use crate::telemetry;
 
 /// Lines that wait at most, about 1 MB of them; a line beyond it is dropped and counted.
 const WAITING_MAX: usize = 1_024;
@@ -22,6 +27,10 @@ const WRITE_BYTES: usize = 1024 * 1024;
 pub struct Records {
     lines: mpsc::Sender<String>,
     dropped: Arc<AtomicU64>,
+    store: Store,
+    clock: Clock,
+    process: String,
+    acts: Arc<AtomicU64>,
 }
 
 /// Writes what [`Records`] took.
@@ -32,6 +41,7 @@ pub struct Writer {
     clock: Clock,
     process: String,
     written: u64,
+    dropped: Arc<AtomicU64>,
 }
 
 /// Both ends; the writer is to be run by whoever owns the process's tasks.
@@ -39,8 +49,16 @@ pub fn records(store: Store, clock: Clock, instance: &str) -> (Records, Writer) 
     let (sender, lines) = mpsc::channel(WAITING_MAX);
     // A process that starts again under the same instance name must not meet its own old keys.
     let process = format!("{instance}-{:08x}", getrandom::u32().unwrap_or_default());
-    let writer = Writer { lines, store, clock, process, written: 0 };
-    (Records { lines: sender, dropped: Arc::default() }, writer)
+    let dropped = Arc::<AtomicU64>::default();
+    let records = Records {
+        lines: sender,
+        dropped: Arc::clone(&dropped),
+        store: store.clone(),
+        clock,
+        process: format!("{process}-acts"),
+        acts: Arc::default(),
+    };
+    (records, Writer { lines, store, clock, process, written: 0, dropped })
 }
 
 impl Records {
@@ -48,10 +66,23 @@ impl Records {
     pub fn add(&self, line: String) {
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Relaxed);
+            telemetry::measure(&names::UNRECORDED, 1.0, &[]);
         }
     }
 
-    /// Lines that were dropped because too many waited.
+    /// Writes down what somebody did, in an object of its own; the log has it too. An action that cannot be
+    /// written was made all the same.
+    pub async fn act(&self, action: audit::action::Action<'_>) {
+        let line = audit::action::line(action);
+        tracing::info!(action = line, "acted");
+        let n = self.acts.fetch_add(1, Relaxed);
+        let key = key::decisions(&hour(self.clock.now_ms()), &self.process, n);
+        if let Err(error) = self.store.create(&key, line + "\n").await {
+            tracing::error!(%error, key, "an action is in the log and not in the audit folder");
+        }
+    }
+
+    /// Lines that were dropped: too many waited, or the store did not take them.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
@@ -85,7 +116,10 @@ impl Writer {
     async fn write(&mut self, text: String) {
         let key = key::decisions(&hour(self.clock.now_ms()), &self.process, self.written);
         self.written += 1;
+        let lines = text.lines().count() as u64;
         if let Err(error) = self.store.create(&key, text).await {
+            self.dropped.fetch_add(lines, Relaxed);
+            telemetry::measure(&names::UNRECORDED, lines as f64, &[]);
             tracing::warn!(%error, key, "decisions could not be written and are lost");
         }
     }

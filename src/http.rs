@@ -1,7 +1,8 @@
 //! Requests and answers as triggers see them. [`server`] accepts them; [`path`] takes paths apart,
-//! [`multipart`] uploads; [`range`] answers in part.
+//! [`multipart`] uploads; [`range`] answers in part; [`enveloped`] is for hosts that do not pass requests on.
 
 pub mod address;
+pub mod enveloped;
 pub mod multipart;
 pub mod path;
 pub mod range;

@@ -4,15 +4,18 @@
 
 pub mod pools;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::RwLock;
 
+use policy::pace::Measured;
 use policy::replicas::COOLDOWN;
+use policy::rescue::Condition;
 use policy::snapshot::{self, Sight, Snapshot};
 use policy::units::{MicroUsd, Millis, UnixMs};
 
 use crate::catalogue::{Backend, Catalogue, Model, Pool};
-use crate::metrics::{Elsewhere, Metrics, Observed};
-use facts::view::View;
+use crate::metrics::{self, Elsewhere, Metrics, Observed};
+use facts::view::{BackendView, View};
 use facts::{Store, StoreError, key};
 
 /// An older view is not believed.
@@ -93,6 +96,12 @@ pub fn snapshot(
     }
 }
 
+/// Pools that have no node and cannot get one, where that is known.
+pub fn starved(views: &Views, now: UnixMs) -> BTreeSet<String> {
+    let pools = views.fresh(now).map(|view| view.pools).unwrap_or_default();
+    pools.into_iter().filter(|(_, seen)| pools::is_starved(seen)).map(|(name, _)| name).collect()
+}
+
 /// One pool as it was seen last.
 fn pool(pool: &Pool, view: Option<&View>) -> snapshot::Pool {
     let seen = view.and_then(|view| view.pools.get(&pool.facts.name));
@@ -125,10 +134,44 @@ pub fn backend(backend: &Backend, metrics: &Metrics, view: Option<&View>, now: U
         ready_replicas: ready,
         starting_replicas: starting,
         in_flight: own.in_flight.max(seen.map_or(0, |seen| seen.in_flight)),
+        pace: measured(&own, seen, now).pace(now),
         breaker: own.breaker,
         last_used: own.last_used,
         ..backend.facts.clone()
     }
+}
+
+/// What answers took, by whoever saw more of them: the view knows all processes, this one its newest.
+fn measured(own: &Observed, seen: Option<&BackendView>, now: UnixMs) -> Measured {
+    let (own, all) = (own.pace.aged(now), seen.map(|seen| metrics::pace::read(seen.pace).aged(now)));
+    all.filter(|all| all.answers_milli > own.answers_milli).unwrap_or(own)
+}
+
+/// What answers of a backend took, with the freshest view.
+pub fn measured_now(found: &Backend, metrics: &Metrics, views: &Views, now: UnixMs) -> Measured {
+    let view = views.fresh(now);
+    let seen = view.as_ref().and_then(|view| view.backends.get(&found.name));
+    measured(&metrics.backend(&found.name).at_a_glance(now), seen, now)
+}
+
+/// In what condition the realtime lane is for each model: that of the slowest backend that serves it, because
+/// any of them may get the work.
+pub fn conditions(
+    catalogue: &Catalogue,
+    metrics: &Metrics,
+    views: &Views,
+    now: UnixMs,
+) -> BTreeMap<String, Condition> {
+    let view = views.fresh(now);
+    let mut conditions: BTreeMap<String, Condition> = BTreeMap::new();
+    for found in &catalogue.backends {
+        let (pace, start) = (backend(found, metrics, view.as_ref(), now).pace, found.facts.cold_start.p95);
+        for model in &found.models {
+            let slowest = conditions.entry(model.clone()).or_insert(Condition { start, pace });
+            *slowest = Condition { start: slowest.start.max(start), pace: slowest.pace.max(pace) };
+        }
+    }
+    conditions
 }
 
 /// The backend of this name as it is seen now, with the freshest view.

@@ -20,9 +20,12 @@ pub mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::action::{Action, Did};
+use serde_json::Value;
 use wire::envelope::{Done, Envelope};
 
 use crate::app::App;
+use crate::auth::Actor;
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response, path};
 
@@ -41,23 +44,38 @@ const ENVELOPE_BYTES_MAX: usize = 1024 * 1024;
 pub async fn answer(app: Arc<App>, request: Request) -> Response {
     let response = if let Some(function) = envelope_function(&app, &request) {
         invoke(&app, request, function).await
+    } else if app.under_host() && request.method == Method::POST && http::enveloped::is_at(&request.path) {
+        http::enveloped::pack(enveloped(&app, request).await).await
     } else if request.path == "/" {
         // The host's readiness probe: any answer will do, and this one needs nothing.
         http::bytes(200, bytes::Bytes::from_static(b"switchyard\n"))
     } else {
-        match tokio::time::timeout(HTTP_WITHIN, api(&app, request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(failure)) => http::failure(&failure),
-            Err(_) => http::failure(&Failure::new(Kind::TimedOut, "timeout", "no answer in time; try again")),
-        }
+        served(&app, request).await
     };
     app.metrics.answered(response.status().as_u16());
     response
 }
 
+/// A request that the host sent as an envelope, answered as ever: by its own keys.
+async fn enveloped(app: &App, request: Request) -> Response {
+    match http::enveloped::unpack(request).await {
+        Ok(request) => served(app, request).await,
+        Err(failure) => http::failure(&failure),
+    }
+}
+
+async fn served(app: &App, request: Request) -> Response {
+    match tokio::time::timeout(HTTP_WITHIN, api(app, request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(failure)) => http::failure(&failure),
+        Err(_) => http::failure(&Failure::new(Kind::TimedOut, "timeout", "no answer in time; try again")),
+    }
+}
+
 async fn api(app: &App, request: Request) -> Result<Response, Failure> {
     // The hot path needs no decoding.
     if request.path == "/api/v1/embeddings" {
+        request.span.route(request.method.as_str(), "/api/v1/embeddings");
         return openai::answer(app, request, &["embeddings"]).await;
     }
     let segments = path::segments(&request.path, request.proxied())?;
@@ -71,6 +89,9 @@ async fn api(app: &App, request: Request) -> Result<Response, Failure> {
         ));
     }
     open_api::routes::judge(&segments, &request.method, app.under_host())?;
+    if let Some(route) = open_api::routes::named(&segments) {
+        request.span.route(request.method.as_str(), route);
+    }
     match &segments[..] {
         ["api", "v1", rest @ ..] => openai::answer(app, request, rest).await,
         ["api", "jobs", rest @ ..] => jobs::answer(app, &request, rest).await,
@@ -121,6 +142,7 @@ fn envelope_function(app: &App, request: &Request) -> Option<Function> {
 /// Runs a queue or timer function: 200 with a body when it is done (an empty body would hang the
 /// host), 500 when the message must come again.
 async fn invoke(app: &App, mut request: Request, function: Function) -> Response {
+    request.span.route("POST", request_name(function));
     let run = async {
         let body = request.body(ENVELOPE_BYTES_MAX).await?;
         let envelope: Envelope = serde_json::from_slice(&body)
@@ -134,6 +156,7 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
         }
     };
     let done = tokio::time::timeout(function.within(), run).await;
+    app.telemetry.flush().await;
     let failure = match done {
         Ok(Ok(done)) => return http::json(200, &done),
         Ok(Err(failure)) => failure,
@@ -150,15 +173,59 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
 
 fn request_name(function: Function) -> &'static str {
     match function {
-        Function::Dispatch => "Dispatch",
-        Function::DeadLetter => "DeadLetter",
-        Function::Rebalance => "Rebalance",
-        Function::Sweep => "Sweep",
-        Function::Metrics => "Metrics",
+        Function::Dispatch => "/Dispatch",
+        Function::DeadLetter => "/DeadLetter",
+        Function::Rebalance => "/Rebalance",
+        Function::Sweep => "/Sweep",
+        Function::Metrics => "/Metrics",
     }
+}
+
+/// Writes into the audit log what the holder of a key did to something: how it was, how it is.
+async fn acted(
+    app: &App,
+    (request, actor): (&Request, &Actor),
+    did: Did,
+    target: &str,
+    (before, after): (Value, Value),
+) {
+    let action = Action {
+        at: app.now().0,
+        actor: actor.named(),
+        request_id: request.id.to_str().ok(),
+        did,
+        target,
+        before,
+        after,
+    };
+    app.records.act(action).await;
 }
 
 /// What a function with nothing to say answers.
 fn done() -> Result<Done, Failure> {
     Ok(Done::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_lie_below_those_of_the_host() {
+        let host: Value = serde_json::from_str(include_str!("../host.json")).unwrap();
+        assert_eq!(host["functionTimeout"], "00:10:00");
+        let host_kills_at = Duration::from_secs(600);
+        // The platform's ingress ends an HTTP request at 230 s; a timer's run must not meet the next one.
+        let cases = [
+            (HTTP_WITHIN, Duration::from_secs(230)),
+            (Function::Dispatch.within(), host_kills_at),
+            (Function::DeadLetter.within(), host_kills_at),
+            (Function::Sweep.within(), Duration::from_secs(30)),
+            (Function::Metrics.within(), Duration::from_secs(60)),
+            (Function::Rebalance.within(), Duration::from_secs(300)),
+        ];
+        for (own, others) in cases {
+            assert!(own < others && others <= host_kills_at, "{own:?} {others:?}");
+        }
+    }
 }

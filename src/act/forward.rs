@@ -16,6 +16,7 @@ use wire::catalogue::Style;
 use crate::catalogue::Backend;
 use crate::http::{HeaderMap, HeaderName, HeaderValue, Response, Span, header};
 use crate::metrics::UnderWay;
+use crate::telemetry;
 
 /// How long a connection may take to open. A cold replica's ingress accepts at once and holds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -79,8 +80,10 @@ pub struct Try<'a> {
     pub body: Bytes,
     /// How long headers may take.
     pub within: Duration,
-    /// The request's span.
-    pub span: &'a Span,
+    /// How long the answer should take by the catalogue; none where that says nothing of the backend.
+    pub expected: Option<Millis>,
+    /// The trace of whoever asked, where that is not the running task's.
+    pub asked_by: Option<&'a str>,
 }
 
 /// What a try came to.
@@ -116,18 +119,23 @@ pub async fn forward(
     now: impl Fn() -> UnixMs,
 ) -> Outcome {
     let path = path(tried.operation);
-    let mut span = tried.span.dependency("POST", path, &tried.backend.name);
-    let began = Instant::now();
-    let request =
-        client.post(url(tried.backend, path, tried.model)).headers(headers(&tried, &span)).body(tried.body);
+    let Ok(url) = url::Url::parse(&url(tried.backend, path, tried.model)) else {
+        tracing::error!(backend = tried.backend.name, "no address can be made of the backend's URL");
+        return failed(Failure::Unreachable, under_way, now());
+    };
+    let span = telemetry::dependency("POST", path, &url, tried.asked_by);
+    let (began, began_at) = (Instant::now(), now());
+    let request = client.post(url).headers(headers(&tried, &span)).body(tried.body);
     let sent = tokio::time::timeout(tried.within, request.send()).await;
     let answer = match sent {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
+            span.failed();
             tracing::warn!(backend = tried.backend.name, error = %error.without_url(), "no answer");
             return failed(Failure::Unreachable, under_way, now());
         }
         Err(_) => {
+            span.failed();
             tracing::warn!(
                 backend = tried.backend.name,
                 within_ms = tried.within.as_millis(),
@@ -141,6 +149,16 @@ pub async fn forward(
         Judgement::Good => {
             let took = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
             under_way.answered(now(), took);
+            if let Some(expected) =
+                tried.expected.filter(|_| answer.status() == 200 && !is_events(answer.headers()))
+            {
+                // By the handler's clock, as catalogues are; the wall's may be slower.
+                let took = now().since(began_at);
+                // Generation may end early, and then says nothing of speed.
+                let took = if tried.operation == Operation::Embeddings { took } else { took.max(expected) };
+                under_way.paced(now(), took, expected);
+            }
+            under_way.gpu(now(), percent(answer.headers()));
             Outcome::Answered(pass_on(answer, Guards { _under_way: under_way, _span: span }))
         }
         Judgement::ClientsFault => {
@@ -177,6 +195,11 @@ fn judge(status: u16, headers: &HeaderMap) -> Judgement {
         400 | 409 | 413 | 415 | 422 => Judgement::ClientsFault,
         _ => Judgement::Failed(Failure::Broken),
     }
+}
+
+/// What our own server says of its GPU with each answer: asking would wake a replica.
+fn percent(headers: &HeaderMap) -> Option<u32> {
+    headers.get("switchyard-gpu-utilization")?.to_str().ok()?.parse().ok().filter(|percent| *percent <= 100)
 }
 
 fn retry_after(headers: &HeaderMap) -> Millis {
@@ -238,10 +261,7 @@ fn pass_on(answer: reqwest::Response, guards: Guards) -> Response {
     let passed =
         PASSED_BACK.iter().filter_map(|name| answer.headers().get(*name).map(|value| (*name, value.clone())));
     let passed: Vec<_> = passed.map(|(name, value)| (HeaderName::from_static(name), value)).collect();
-    let is_events = answer
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let is_events = is_events(answer.headers());
     let rest = Guarded { parts: Box::pin(answer.bytes_stream()), _guards: guards };
     let mut response = if is_events && status.is_success() {
         let hello = stream::iter([Ok(Bytes::from_static(b": ok\n\n"))]);
@@ -255,6 +275,12 @@ fn pass_on(answer: reqwest::Response, guards: Guards) -> Response {
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     response
+}
+
+/// Whether an answer comes in parts as they are made: then its headers come before the work is done, and
+/// its end when its reader has read it, which is not the backend's pace.
+fn is_events(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 type Parts = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send + Sync>>;
@@ -275,7 +301,121 @@ impl Stream for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use policy::pace::Measured;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::catalogue;
+    use crate::metrics::Metrics;
+    use crate::settings::Settings;
+
+    /// The clock goes on by so much whenever it is looked at: a try sees it twice.
+    const TICK: Millis = Millis(300);
+    /// What each answer is expected to take.
+    const EXPECTED: Millis = Millis(100);
+    const NOW: u64 = 1_795_000_000_000;
+
+    /// Answers every connection with this head and no more, then closes it.
+    async fn backend(status: &'static str, kind: &'static str) -> std::sync::Arc<Backend> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4_096];
+                let _ = stream.read(&mut request).await;
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(head.as_bytes()).await;
+            }
+        });
+        let text = format!(
+            r#"{{"v":1,"models":[{{"id":"m","operations":["embeddings"],"version":"v1","owned_by":"us"}}],
+            "backends":[{{"name":"b","url":"{url}","region":"local","models":["m"],"style":"openai",
+            "usd_per_replica_hour":1.5,"price_date":"2026-11-01","slots_per_replica":2,"max_replicas":3,
+            "speed":{{"base_ms":4,"p95_percent":150}},"cold_start_ms":{{"p50":10,"p95":20}}}}]}}"#
+        );
+        let settings = Settings::read(Some("127.0.0.1:0"), |name| match name {
+            "BLOB_URL" => Some("file:///tmp".to_owned()),
+            "KNOBS_FILE" => Some("k".to_owned()),
+            _ => None,
+        });
+        let context = catalogue::Context {
+            default_backend: None,
+            default_pool: None,
+            secrets: settings.expect("these settings are enough").secrets,
+            has_batch: false,
+            loopback_only: true,
+            webhooks_allow_private: false,
+        };
+        let read = catalogue::parse(text.as_bytes(), &context).expect("a catalogue");
+        std::sync::Arc::clone(&read.backends[0])
+    }
+
+    /// What ten tries at such a backend show of its pace.
+    async fn after_ten(
+        (status, kind): (&'static str, &'static str),
+        operation: Operation,
+        expected: Option<Millis>,
+    ) -> Measured {
+        let (found, metrics, client) = (backend(status, kind).await, Metrics::default(), client().unwrap());
+        let counts = metrics.backend(&found.name);
+        let clock = AtomicU64::new(NOW);
+        for _ in 0..10 {
+            let Some(under_way) = counts.begin(UnixMs(NOW)) else { break };
+            let tried = Try {
+                backend: &found,
+                operation,
+                model: "m",
+                headers: &HeaderMap::new(),
+                id: &HeaderValue::from_static("id"),
+                body: Bytes::from_static(b"{}"),
+                within: Duration::from_secs(10),
+                expected,
+                asked_by: None,
+            };
+            let now = || UnixMs(clock.fetch_add(TICK.0, Ordering::Relaxed));
+            drop(forward(&client, tried, under_way, now).await);
+        }
+        counts.observed(UnixMs(NOW)).pace
+    }
+
+    #[tokio::test]
+    async fn whole_good_answers_of_ready_backends_show_a_pace() {
+        const JSON: &str = "application/json";
+        let embeddings = Operation::Embeddings;
+        let seen = after_ten(("200 OK", JSON), embeddings, Some(EXPECTED)).await;
+        assert_eq!(seen.answers(), 9, "ten answers, of which old ones count less");
+        assert!((200..=650).contains(&seen.pace(UnixMs(NOW)).percent()), "{seen:?}");
+
+        let nothing = [
+            // Shedding, starting and failing are no pace.
+            (("429 Too Many Requests", JSON), Some(EXPECTED)),
+            (("503 Service Unavailable", JSON), Some(EXPECTED)),
+            (("500 Internal Server Error", JSON), Some(EXPECTED)),
+            (("400 Bad Request", JSON), Some(EXPECTED)),
+            (("202 Accepted", JSON), Some(EXPECTED)),
+            // Events come as fast as their reader reads.
+            (("200 OK", "text/event-stream"), Some(EXPECTED)),
+            // Nobody knows what to expect, because a replica must start.
+            (("200 OK", JSON), None),
+        ];
+        for (answer, expected) in nothing {
+            assert_eq!(after_ten(answer, embeddings, expected).await.answers(), 0, "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn generation_that_ends_early_is_not_fast() {
+        let long = Some(Millis(1_000_000));
+        let json = ("200 OK", "application/json");
+        let pace = |seen: Measured| seen.pace(UnixMs(NOW)).percent();
+        assert_eq!(pace(after_ten(json, Operation::ChatCompletions, long).await), 100);
+        assert!(pace(after_ten(json, Operation::Embeddings, long).await) < 100);
+    }
 
     #[test]
     fn answers_are_judged_by_whose_fault_they_are() {

@@ -6,15 +6,19 @@
 //! - [`look`]: what is to be done about one job, and when to look again
 //! - [`turns`]: whose waiting shards go to a pool now; [`queued`]: how much waits
 //! - [`pack`]: shards become tasks of the pool; `batch_job`: what these are added to
+//! - [`detour`]: which pool takes what waits, where a job's own gets no node
 //! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
-//! - [`finish`]: what is missing is filled, the summary written
+//! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost; `ended`: what
+//!   telemetry is told then
 //! - [`retire`]: what is old goes
 //! - [`trace`]: what log lines about a job have in common
 
 pub mod accept;
 mod batch_job;
 pub mod canary;
+pub mod detour;
+mod ended;
 pub mod finish;
 pub mod lines;
 pub mod look;
@@ -22,19 +26,21 @@ pub mod pack;
 pub mod queued;
 pub mod rescue;
 pub mod retire;
+pub mod spent;
 pub mod survey;
 pub mod trace;
 pub mod turns;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use clock::Clock;
 use facts::job::{ChunkSizes, Counts, End, Stop};
 use facts::key::JobKeys;
 use facts::{Job, JobId, Store, StoreError};
 use policy::fair::Shares;
+use policy::rescue::Condition;
 use policy::units::UnixMs;
 use wire::ticket::Ticket;
 
@@ -67,6 +73,10 @@ struct Hands {
     /// (Unix ms). As many as it has invocations under way.
     rescuing: Mutex<HashMap<String, Arc<AtomicU64>>>,
     last_retired_ms: AtomicU64,
+    /// The realtime lane as it was seen last, by the models' ids: as many as the catalogue has.
+    conditions: RwLock<BTreeMap<String, Condition>>,
+    /// Pools that have no node and cannot get one, as they were seen last.
+    starved: RwLock<BTreeSet<String>>,
 }
 
 /// Facts that were read: they never change.
@@ -133,6 +143,8 @@ impl Jobs {
             kept: Kept::default(),
             rescuing: Mutex::default(),
             last_retired_ms: AtomicU64::new(0),
+            conditions: RwLock::default(),
+            starved: RwLock::default(),
         }))
     }
 
@@ -149,6 +161,27 @@ impl Jobs {
     /// Azure Batch, where an account is set.
     pub fn batch(&self) -> Option<&batch::Client> {
         self.0.batch.as_ref()
+    }
+
+    /// Keeps in what condition the realtime lane is for each model: what is rescued there, and when, is
+    /// reckoned with it.
+    pub fn keep_conditions(&self, conditions: BTreeMap<String, Condition>) {
+        *self.0.conditions.write().expect("no holder of this lock panics") = conditions;
+    }
+
+    /// In what condition the realtime lane is for a model; as the catalogue says before it was seen.
+    fn condition(&self, model: &str) -> Condition {
+        let conditions = self.0.conditions.read().expect("no holder of this lock panics");
+        conditions.get(model).copied().unwrap_or_default()
+    }
+
+    /// Keeps which pools have no node and cannot get one now: what waits for them may go elsewhere.
+    pub fn keep_starved(&self, pools: BTreeSet<String>) {
+        *self.0.starved.write().expect("no holder of this lock panics") = pools;
+    }
+
+    fn is_starved(&self, pool: &str) -> bool {
+        self.0.starved.read().expect("no holder of this lock panics").contains(pool)
     }
 
     /// Where a node finds the store.
@@ -276,12 +309,10 @@ impl Jobs {
         self.fact(&keys.end()).await
     }
 
-    /// Tells whoever listens to the queue of dead letters; the store has it whether they hear or not.
-    pub async fn tell_dead_letter(&self, letter: &str) {
-        let Some(doorbell) = &self.0.doorbell else { return };
-        if let Err(error) = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await {
-            tracing::warn!(%error, "a dead letter is in the store but not in its queue");
-        }
+    /// About how many rings wait in the doorbell's queue, hidden ones included; none: it is not known.
+    pub async fn rings(&self) -> Option<u64> {
+        let length = self.0.doorbell.as_ref()?.length().await;
+        length.inspect_err(|error| tracing::debug!(%error, "the doorbell's queue was not counted")).ok()
     }
 
     /// Why the doorbell could not be rung when it was tried last; none: it could.
@@ -289,9 +320,17 @@ impl Jobs {
         self.0.doorbell.as_ref()?.trouble()
     }
 
-    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway.
-    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) {
-        let Some(doorbell) = &self.0.doorbell else { return };
+    /// Tells whoever listens to the queue of dead letters. Whether it lies in the queue.
+    pub async fn tell_dead_letter(&self, letter: &str) -> bool {
+        let Some(doorbell) = &self.0.doorbell else { return false };
+        let told = doorbell.dead_letter(DEAD_LETTER_QUEUE, letter).await;
+        told.inspect_err(|error| tracing::warn!(%error, "a dead letter is not in its queue")).is_ok()
+    }
+
+    /// Rings for a look at a job. A ring that is lost costs 30 s: the sweep looks anyway. Whether the queue
+    /// took it.
+    pub(crate) async fn ring(&self, tenant: &str, job: &JobId, rescue: Option<(u32, u32)>) -> bool {
+        let Some(doorbell) = &self.0.doorbell else { return false };
         let ticket = Ticket {
             v: wire::ticket::VERSION,
             tenant: tenant.to_owned(),
@@ -299,9 +338,9 @@ impl Jobs {
             shard: rescue.map(|(shard, _)| shard),
             k: rescue.map(|(_, k)| k),
         };
-        if let Err(error) = doorbell.ring(&ticket).await {
-            tracing::warn!(%error, "the doorbell could not be rung; the sweep will look");
-        }
+        let rung = doorbell.ring(&ticket).await;
+        let unheard = "the doorbell could not be rung; the sweep will look";
+        rung.inspect_err(|error| tracing::warn!(%error, "{unheard}")).is_ok()
     }
 }
 

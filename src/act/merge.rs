@@ -13,6 +13,7 @@ use super::jobs::look::World;
 use super::jobs::{Jobs, Trouble};
 use super::rebalance::sight;
 use crate::catalogue::Pool;
+use crate::metrics::pace;
 use tenants::{Age, Read};
 
 /// An older state is of a process that is gone.
@@ -48,6 +49,7 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
             merged.in_flight += seen.in_flight;
             merged.ready_replicas = merged.ready_replicas.max(seen.replicas.0);
             merged.starting_replicas = merged.starting_replicas.max(seen.replicas.1);
+            merged.pace = pace::shared(pace::read(merged.pace).and(pace::read(seen.pace)));
         }
     }
     for pool in &world.catalogue.pools {

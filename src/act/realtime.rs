@@ -9,19 +9,23 @@ use facts::{Job, line};
 use http_body_util::{BodyExt as _, Limited};
 use policy::Knobs;
 use policy::request::Operation;
-use policy::units::UnixMs;
+use policy::units::{Millis, UnixMs};
 use serde_json::value::RawValue;
 
 use super::forward::{Outcome, Try, forward};
 use super::jobs::rescue::{Answer, Ask};
-use crate::catalogue::Catalogue;
-use crate::http::{HeaderMap, HeaderValue, Response, Span};
+use crate::catalogue::{Backend, Catalogue};
+use crate::http::{HeaderMap, HeaderValue, Response};
 use crate::metrics::Metrics;
 
 /// How long one line's answer may take.
 const LINE_WITHIN: Duration = Duration::from_secs(120);
 /// Largest answer to a line.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a backend should take by the catalogue for a body that is sent to it now; none: that cannot be
+/// told.
+pub type Expects<'a> = dyn Fn(&Backend, Operation, &[u8]) -> Option<Millis> + Sync + 'a;
 
 /// Sends lines to the backends of a catalogue.
 pub struct Realtime<'a> {
@@ -35,6 +39,8 @@ pub struct Realtime<'a> {
     pub knobs: &'a Knobs,
     /// The time.
     pub clock: Clock,
+    /// What answers are measured against.
+    pub expects: &'a Expects<'a>,
 }
 
 impl Realtime<'_> {
@@ -54,8 +60,7 @@ impl Ask for Realtime<'_> {
 
     async fn ask(&self, job: &Job, body: &RawValue) -> Option<Answer> {
         let operation = operation(&job.url)?;
-        let serves =
-            |backend: &&std::sync::Arc<crate::catalogue::Backend>| backend.models.contains(&job.model);
+        let serves = |backend: &&std::sync::Arc<Backend>| backend.models.contains(&job.model);
         let mut headers = HeaderMap::new();
         if let Some(trace) = job.traceparent.as_deref().and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert("traceparent", trace);
@@ -63,6 +68,7 @@ impl Ask for Realtime<'_> {
         let id = HeaderValue::try_from(job.job.as_str()).ok()?;
         let body = Bytes::from(line::with_model(body, &job.model));
         for backend in self.catalogue.backends.iter().filter(serves) {
+            let expected = (self.expects)(backend, operation, &body);
             let Some(under_way) = self.metrics.backend(&backend.name).begin(self.now()) else { continue };
             let tried = Try {
                 backend,
@@ -72,7 +78,8 @@ impl Ask for Realtime<'_> {
                 id: &id,
                 body: body.clone(),
                 within: LINE_WITHIN,
-                span: &Span::default(),
+                expected,
+                asked_by: job.traceparent.as_deref(),
             };
             match forward(self.client, tried, under_way, || self.now()).await {
                 Outcome::Answered(response) | Outcome::Refused(response) => return read(response).await,

@@ -81,6 +81,10 @@ fn wrong_ones_are_refused_with_the_culprit() {
         ("VLLM_API_KEY", "OTHER_API_KEY", "OTHER_API_KEY is not set"),
         (r#""slots_per_replica":2"#, r#""slots_per_replica":0"#, "slots_per_replica"),
         ("1.5", "-1.5", "usd_per_replica_hour"),
+        (r#""usd_per_replica_hour":1.5,"price_date":"2026-11-01","#, "", "give usd_per_replica_hour"),
+        (r#""price_date":"2026-11-01","#, "", "give price_date"),
+        (r#""id":"t","#, r#""id":"t","labels":{"colour":"red"},"#, "label `colour`"),
+        (r#""id":"t","#, r#""id":"t","labels":{"team":" "},"#, "label `team`"),
         ("0000000000000001", "000000000000000x", "hexadecimal"),
         (r#""region""#, r#""regoin""#, "regoin"),
         (r#""id":"t""#, r#""id":"a/b""#, "a/b"),
@@ -104,6 +108,49 @@ fn wrong_ones_are_refused_with_the_culprit() {
         let tellings = problems.iter().filter(|problem| problem.contains(told)).count();
         assert_eq!(tellings, 1, "{told}: {problems:?}");
     }
+}
+
+#[test]
+fn a_class_has_a_built_in_price_which_is_told_as_assumed() {
+    let class = r#""gpu_class":"Standard_NC4as_T4_v3","#;
+    let text = GOOD.replacen(r#""usd_per_replica_hour":1.5,"price_date":"2026-11-01","#, class, 1);
+    let catalogue = parse(text.as_bytes(), &context()).unwrap();
+    let backend = catalogue.backend("b").unwrap();
+    let price = (backend.facts.price_per_replica_hour, backend.price_date.as_str(), backend.price_assumed);
+    assert_eq!(price, (MicroUsd(1_559_000), "2026-08-01", true));
+}
+
+#[test]
+fn a_leap_of_a_price_is_not_taken_until_it_is_confirmed() {
+    let with = |usd: &str, more: &str| {
+        let price = format!(r#""usd_per_replica_hour":{usd},"price_date":"2026-11-20",{more}"#);
+        let text = GOOD.replacen(r#""usd_per_replica_hour":1.5,"price_date":"2026-11-01","#, &price, 1);
+        parse(text.as_bytes(), &context()).unwrap()
+    };
+    let in_force = prices::InForce::of(&parse(GOOD.as_bytes(), &context()).unwrap());
+    let cases = [
+        ("4.5", "", 4.5, "2026-11-20", 0),
+        ("4.6", "", 1.5, "2026-11-01", 1),
+        ("0.4", "", 1.5, "2026-11-01", 1),
+        ("0", "", 1.5, "2026-11-01", 1),
+        ("4.6", r#""confirm_price":"2026-11-19","#, 1.5, "2026-11-01", 1),
+        ("4.6", r#""confirm_price":"2026-11-20","#, 4.6, "2026-11-20", 0),
+    ];
+    for (usd, more, taken, date, held) in cases {
+        let mut catalogue = with(usd, more);
+        catalogue.hold_leaps(&in_force);
+        let backend = catalogue.backend("b").unwrap();
+        assert_eq!(backend.facts.price_per_replica_hour.usd(), taken, "{usd} {more}");
+        assert_eq!((backend.price_date.as_str(), catalogue.held_prices.len()), (date, held), "{usd} {more}");
+    }
+    let mut new = with("9", "");
+    new.hold_leaps(&prices::InForce::default());
+    assert!(new.held_prices.is_empty(), "a place that is new has no price to leap from");
+    // What is held stays so: the prices in force are those that were kept.
+    let mut held = with("9", "");
+    held.hold_leaps(&in_force);
+    assert_eq!(prices::InForce::of(&held), in_force);
+    assert!(held.held_prices[0].contains(r#"`"confirm_price": "2026-11-20"`"#), "{:?}", held.held_prices);
 }
 
 #[test]

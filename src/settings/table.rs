@@ -81,7 +81,7 @@ pub mod name {
 }
 
 /// The queue that `functions/Dispatch` listens to.
-pub(super) const DOORBELL_QUEUE: &str = "batch-inference-queue";
+pub const DOORBELL_QUEUE: &str = "batch-inference-queue";
 
 const fn setting(
     name: &'static str,

@@ -5,18 +5,21 @@
 mod message;
 
 use facts::JobId;
+use policy::request::Operation;
+use policy::units::Millis;
 use tracing::Instrument as _;
 use wire::envelope::{Done, Envelope};
 use wire::ticket::Ticket;
 
 use super::dead_letter;
+use super::openai::infer;
 use crate::act::jobs::look::{Look, World};
 use crate::act::jobs::rescue::Rescued;
 use crate::act::jobs::survey::Pass;
 use crate::act::jobs::trace;
-use crate::act::realtime::Realtime;
+use crate::act::realtime::{Expects, Realtime};
 use crate::app::App;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Backend, Catalogue};
 use crate::failure::Failure;
 use crate::observe;
 
@@ -48,8 +51,8 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     let knobs = app.knobs.knobs();
     let world = World { catalogue, knobs: &knobs };
     let pass = Pass::of(world);
-    let realtime = lane(app, world);
-    let looked = app.jobs.look_and_check(world, (tenant, id), &pass, &realtime).await;
+    let expects = expects(app, catalogue);
+    let looked = app.jobs.look_and_check(world, (tenant, id), &pass, &lane(app, world, &expects)).await;
     let again = match looked {
         // A check that could not be kept is made again.
         Ok(Look::Check) => app.now(),
@@ -61,8 +64,7 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     let mut sent = 0;
     let spent = observe::spent_this_hour(&app.metrics, &app.views, app.now());
     if policy::dispatch::paused(&knobs, spent, app.now()).is_none()
-        && let Ok(Some(job)) = app.jobs.job(tenant, id).await
-        && let Some(pool) = catalogue.pools.iter().find(|pool| pool.facts.name == job.pool)
+        && let Ok(Some(pool)) = app.jobs.pool_now(world, (tenant, id), &pass).await
     {
         match app.jobs.dispatch(world, pool, Some((tenant, id)), &pass).await {
             Ok(tasks) => sent = tasks,
@@ -75,20 +77,30 @@ async fn look(app: &App, catalogue: &Catalogue, tenant: &str, id: &JobId) -> Str
     format!("{id}: {sent} tasks added")
 }
 
-fn lane<'a>(app: &'a App, world: World<'a>) -> Realtime<'a> {
+/// What lines in the realtime lane are measured against.
+pub fn expects(
+    app: &App,
+    catalogue: &Catalogue,
+) -> impl Fn(&Backend, Operation, &[u8]) -> Option<Millis> + Sync {
+    |backend, operation, body| infer::expected(app, catalogue, backend, (operation, body))
+}
+
+/// The realtime lane for deferred work.
+pub fn lane<'a>(app: &'a App, world: World<'a>, expects: &'a Expects<'a>) -> Realtime<'a> {
     Realtime {
         client: &app.client,
         metrics: &app.metrics,
         catalogue: world.catalogue,
         knobs: world.knobs,
         clock: app.clock,
+        expects,
     }
 }
 
 async fn rescue(app: &App, catalogue: &Catalogue, owner: (&str, &JobId), shard: (u32, u32)) -> String {
     let knobs = app.knobs.knobs();
     let world = World { catalogue, knobs: &knobs };
-    let rescued = app.jobs.rescue(world, owner, shard, &lane(app, world)).await;
+    let rescued = app.jobs.rescue(world, owner, shard, &lane(app, world, &expects(app, catalogue))).await;
     let (id, (shard, k)) = (owner.1, shard);
     match rescued {
         Ok(Rescued::NotDue) => format!("{id}: shard {shard} needs no rescue {k}"),

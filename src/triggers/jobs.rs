@@ -7,6 +7,7 @@ mod webhooks;
 
 use std::sync::Arc;
 
+use audit::action::Did;
 use bytes::Bytes;
 use facts::fold::Phase;
 use facts::job::{Kind, StopWhy};
@@ -23,7 +24,7 @@ use crate::act::jobs::Trouble;
 use crate::act::jobs::look::World;
 use crate::act::jobs::survey::{Pass, Survey};
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, Actor};
 use crate::catalogue::{Catalogue, Tenant};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::http::{self, Method, Request, Response};
@@ -57,7 +58,14 @@ pub async fn answer(app: &App, request: &Request, segments: &[&str]) -> Result<R
     };
     let caller = auth::tenant(&catalogue, &request.headers, wanted)?;
     let knobs = app.knobs.knobs();
-    let desk = Desk { app, catalogue: &catalogue, knobs: &knobs, tenant: &caller.tenant().id };
+    let actor = caller.actor();
+    let desk = Desk {
+        app,
+        catalogue: &catalogue,
+        knobs: &knobs,
+        tenant: &caller.tenant().id,
+        by: (request, &actor),
+    };
     let Some((id, rest)) = segments.split_first() else { return desk.list(request).await };
     let id = JobId::parse(id).ok_or_else(no_job)?;
     match (&request.method, rest) {
@@ -77,6 +85,8 @@ struct Desk<'a> {
     catalogue: &'a Arc<Catalogue>,
     knobs: &'a Knobs,
     tenant: &'a str,
+    /// For the audit log.
+    by: (&'a Request, &'a Actor),
 }
 
 impl Desk<'_> {
@@ -139,6 +149,7 @@ impl Desk<'_> {
             let jobs = &self.app.jobs;
             jobs.stop(&survey.job, StopWhy::Cancelled, reason).await.map_err(trouble)?;
             self.look_soon(id).await?;
+            self.acted(Did::JobCancelled, &survey, "stopping").await;
         }
         Ok(http::json(200, &self.view(&self.survey(id).await?).await?))
     }
@@ -153,8 +164,15 @@ impl Desk<'_> {
             let marked = self.app.store.create(&JobKeys::new(self.tenant, id).promote(), "").await;
             marked.map_err(|error| trouble(error.into()))?;
             self.look_soon(id).await?;
+            self.acted(Did::JobPromoted, &survey, "promoted").await;
         }
         Ok(http::json(200, &self.view(&self.survey(id).await?).await?))
+    }
+
+    async fn acted(&self, did: Did, survey: &Survey, after: &str) {
+        let before = view::status(survey.phase(), None);
+        let target = format!("{}/{}", self.tenant, survey.job.job);
+        super::acted(self.app, self.by, did, &target, (before.into(), after.into())).await;
     }
 
     /// The marker first: a ring may be lost.
@@ -172,11 +190,14 @@ impl Desk<'_> {
             Err(failure) if failure.kind == FailureKind::NotFound => None,
             Err(failure) => return Err(failure),
         };
-        if survey.is_some_and(|survey| survey.phase() != Phase::Ended) {
+        if survey.as_ref().is_some_and(|survey| survey.phase() != Phase::Ended) {
             let message = "the job has not ended; cancel it first";
             return Err(Failure::new(FailureKind::Conflict, "job_not_ended", message));
         }
         self.app.jobs.erase(self.tenant, id).await.map_err(trouble)?;
+        if let Some(survey) = &survey {
+            self.acted(Did::JobDeleted, survey, "deleted").await;
+        }
         Ok(http::json(200, &json!({ "id": id.as_str(), "object": "job", "deleted": true })))
     }
 

@@ -5,6 +5,7 @@
 mod batches;
 mod complete;
 mod constraints;
+mod dead;
 mod files;
 mod inference;
 mod jobs;
@@ -48,6 +49,7 @@ fn description(under_host: bool) -> Value {
         batches::Paths::openapi(),
         jobs::Paths::openapi(),
         operate::Paths::openapi(),
+        dead::Paths::openapi(),
     ] {
         whole.merge(part);
     }

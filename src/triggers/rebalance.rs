@@ -1,6 +1,7 @@
 //! Function `Rebalance`: every five minutes, how many nodes each pool shall have becomes the formula that
 //! the pool follows by itself until the next. Two rebalances at once do no harm: they write the same.
 
+use audit::action::{Action, Actor, Did};
 use facts::VERSION;
 use facts::view::pool::{Planned, PoolState, Why};
 use facts::view::{Quantiles, View};
@@ -9,6 +10,7 @@ use policy::knobs::AutoscaleMode;
 use policy::rebalance::{Alert, Decision, Observed, rebalance};
 use policy::snapshot::Sight as Seeing;
 use policy::units::MicroUsd;
+use serde_json::json;
 use wire::envelope::{Done, Envelope};
 
 use crate::act::jobs::look::World;
@@ -95,6 +97,7 @@ async fn one(app: &App, world: World<'_>, pool: &Pool, around: &Around) -> Strin
         None => CarriedOut { outcome: Outcome::Observed, formula: None },
     };
     tell(name, &sight, decision.as_ref(), &done);
+    record(app, name, &sight, &done).await;
     let made = made(world, &sight, &observed, decision.as_ref(), &done);
     state::write(&app.store, name, &made).await;
     said(name, decision.as_ref(), &done)
@@ -135,6 +138,24 @@ fn tell(pool: &str, sight: &Sight, decision: Option<&Decision>, done: &CarriedOu
         }
         outcome => tracing::debug!(pool, outcome = outcome.as_str(), ?plan, ?reasons, "nothing new"),
     }
+}
+
+/// Writes into the audit log which formula replaced which.
+async fn record(app: &App, pool: &str, sight: &Sight, done: &CarriedOut) {
+    if done.outcome != Outcome::Enabled {
+        return;
+    }
+    let before = sight.pool.as_ref().filter(|pool| pool.auto_scale).and_then(|pool| pool.formula.as_deref());
+    let action = Action {
+        at: app.now().0,
+        actor: Actor::Function("Rebalance"),
+        request_id: None,
+        did: Did::FormulaEnabled,
+        target: pool,
+        before: json!(before),
+        after: json!(done.formula),
+    };
+    app.records.act(action).await;
 }
 
 /// What is written down for the view, the status page and the next rebalance.

@@ -1,7 +1,9 @@
-//! Function `Status`: what is broken, at risk and wasted, in three lines and as data; and the number
-//! of replicas that a scaler asks for.
+//! Function `Status`: what is broken, at risk and wasted, in three lines and as data; what a month cost; and
+//! the number of replicas that a scaler asks for.
 
+mod cost;
 mod pools;
+mod prices;
 
 use facts::view::View;
 use policy::units::UnixMs;
@@ -16,7 +18,10 @@ use crate::http::{self, Request, Response};
 use crate::knobs;
 use crate::observe;
 
-/// Answers `/api/status` and `/api/status/replicas/{backend}`.
+/// From twice the catalogue's time on a backend is told to be slow.
+const PACE_SLOW_PERCENT: u32 = 200;
+
+/// Answers `/api/status`, `/api/status/cost` and `/api/status/replicas/{backend}`.
 ///
 /// # Errors
 /// Without an operator's key; 404 for other pages.
@@ -25,6 +30,7 @@ pub async fn answer(app: &App, request: &Request, page: &[&str]) -> Result<Respo
     auth::admin(&catalogue, &request.headers)?;
     match page {
         [] | [""] => Ok(overview(app, &catalogue, request).await),
+        ["cost"] => cost::answer(app, request).await,
         ["replicas", name] => {
             let backend = catalogue.backend(name).ok_or_else(|| {
                 Failure::new(
@@ -35,7 +41,9 @@ pub async fn answer(app: &App, request: &Request, page: &[&str]) -> Result<Respo
             })?;
             Ok(wanted_replicas(app, backend))
         }
-        _ => Err(Failure::not_found("the pages are /api/status and /api/status/replicas/{backend}")),
+        _ => Err(Failure::not_found(
+            "the pages are /api/status, /api/status/cost and /api/status/replicas/{backend}",
+        )),
     }
 }
 
@@ -133,6 +141,7 @@ fn at_risk(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<St
     if let State::Loaded { refused: Some(refused), .. } = app.catalogue.state() {
         risks.push(format!("newest catalogue refused ({refused})"));
     }
+    risks.extend(catalogue.held_prices.iter().cloned());
     if let Some(cap) = knobs.knobs.max_usd_per_hour {
         let spent = observe::spent_this_hour(&app.metrics, &app.views, now);
         // Four fifths of a budget is where one still has time to act.
@@ -140,12 +149,27 @@ fn at_risk(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<St
             risks.push(format!("{:.2} of {:.2} USD of this hour are spent", spent.usd(), cap.usd()));
         }
     }
+    risks.extend(prices::at_risk(catalogue, now));
+    risks.extend(slow(app, catalogue, now));
     risks.extend(pools::at_risk(catalogue, view, &knobs.knobs));
     risks.extend(view.skew_ms.iter().map(|(process, skew)| {
         let (seconds, side) = (skew.unsigned_abs() / 1_000, if *skew > 0 { "behind" } else { "ahead of" });
         format!("the clock of {process} is {seconds} s {side} the store's, which judges deadlines")
     }));
     risks
+}
+
+/// Backends that work at less than half of what the catalogue says: what is promised by it is corrected, what
+/// is bought by it is not.
+fn slow(app: &App, catalogue: &Catalogue, now: UnixMs) -> Vec<String> {
+    let told = |found: &std::sync::Arc<Backend>| {
+        let percent = observe::measured_now(found, &app.metrics, &app.views, now).pace(now).percent();
+        let times = f64::from(percent) / 100.0;
+        (percent >= PACE_SLOW_PERCENT).then(|| {
+            format!("{} takes {times:.1} times what the catalogue says: measure its speed anew", found.name)
+        })
+    };
+    catalogue.backends.iter().filter_map(told).collect()
 }
 
 fn wasted(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<String> {
@@ -171,6 +195,7 @@ fn wasted(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<Str
 fn backend(app: &App, backend: &Backend, now: UnixMs) -> Value {
     let own = app.metrics.backend(&backend.name).observed(now);
     let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
+    let measured = observe::measured_now(backend, &app.metrics, &app.views, now);
     let breaker = match own.breaker {
         breaker::State::Closed => json!({ "state": "closed" }),
         breaker::State::Open { until } => json!({ "state": "open", "until_unix_ms": until.0 }),
@@ -190,6 +215,15 @@ fn backend(app: &App, backend: &Backend, now: UnixMs) -> Value {
         "cold_start_catalogue_ms": { "p50": backend.facts.cold_start.p50.0, "p95": backend.facts.cold_start.p95.0 },
         "usd_per_replica_hour": backend.facts.price_per_replica_hour.usd(),
         "price_date": backend.price_date,
+        "price_age_days": prices::age_days(&backend.price_date, now),
+        "speed_catalogue": {
+            "base_ms": seen.speed.base.0,
+            "per_item_us": seen.speed.per_item_us,
+            "per_token_in_us": seen.speed.per_token_in_us,
+            "per_token_out_us": seen.speed.per_token_out_us,
+        },
+        "pace_percent": measured.pace(now).percent(),
+        "pace_answers": measured.answers(),
     })
 }
 

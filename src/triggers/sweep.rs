@@ -8,6 +8,7 @@ use facts::JobId;
 use facts::key;
 use futures_util::{StreamExt as _, stream};
 use policy::dispatch;
+use policy::units::UnixMs;
 use tracing::Instrument as _;
 use wire::envelope::{Done, Envelope};
 
@@ -17,7 +18,6 @@ use crate::act::jobs::look::{Look, World};
 use crate::act::jobs::survey::Pass;
 use crate::act::jobs::trace;
 use crate::act::merge::merge;
-use crate::act::realtime::Realtime;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::observe;
@@ -63,8 +63,14 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
             Err(error) => tracing::warn!(%error, pool = pool.facts.name, "not dispatched; trying again"),
         }
     }
-    if let Err(error) = merge(&app.jobs, world, app.now()).await {
-        tracing::warn!(%error, "the view was not merged; decisions are made without it");
+    match merge(&app.jobs, world, app.now()).await {
+        Ok(view) => {
+            let now = UnixMs(view.observed_at);
+            if let Err(error) = app.last_minute.write(&app.store, world, &view, now).await {
+                tracing::warn!(%error, "a minute is missing in the ledger");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the view was not merged; decisions are made without it"),
     }
     app.jobs.retire(&catalogue.pools).await;
     Ok(Done { logs: vec![format!("{looked} jobs looked at, {sent} tasks added")] })
@@ -127,13 +133,8 @@ async fn look(app: &App, world: World<'_>, pass: &Pass, due: &Due) -> Result<(),
     // open job always has a marker beside it.
     let hint = key::due(key::NOW, &due.tenant, &due.job);
     app.store.delete(&hint).await?;
-    let realtime = Realtime {
-        client: &app.client,
-        metrics: &app.metrics,
-        catalogue: world.catalogue,
-        knobs: world.knobs,
-        clock: app.clock,
-    };
+    let expects = super::dispatch::expects(app, world.catalogue);
+    let realtime = super::dispatch::lane(app, world, &expects);
     let looked = jobs.look_and_check(world, (&due.tenant, &due.job), pass, &realtime).await?;
     if let Look::Again(at) = looked {
         let old: Vec<String> = due.markers.iter().map(|marker| marker.key.clone()).collect();

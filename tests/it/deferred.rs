@@ -19,3 +19,4 @@ mod sweep_calls;
 mod tickets;
 mod traces;
 mod trouble;
+mod versions;

@@ -113,6 +113,7 @@ async fn run(store: &Store, job: &Job, keys: &JobKeys) -> (String, String) {
         compute_ms: 1,
         retries: 0,
         labels: job.cost_labels(),
+        spent: Vec::new(),
     };
     store.create(&keys.end(), serde_json::to_string(&end).unwrap()).await.unwrap();
     (output, errors)

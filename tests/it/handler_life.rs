@@ -169,7 +169,7 @@ fn the_sample_of_local_settings_starts_the_handler() {
     let sample: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let values = sample["Values"].as_object().unwrap().clone();
     // What Core Tools and the host read themselves.
-    let of_the_host = ["FUNCTIONS_WORKER_RUNTIME"];
+    let of_the_host = ["FUNCTIONS_WORKER_RUNTIME", "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"];
     for name in values.keys().filter(|name| !of_the_host.contains(&name.as_str())) {
         assert!(handler::settings::ALL.iter().any(|setting| setting.name == name), "{name} is no setting");
     }

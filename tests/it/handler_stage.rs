@@ -25,7 +25,7 @@ pub const READER: &str = "sy-readonly-abcdefghijklmnopqrstuvwxyz234567";
 /// An operator's key.
 pub const ADMIN: &str = "sy-operator-abcdefghijklmnopqrstuvwxyz234567";
 /// Nothing here takes longer, however loaded the machine is.
-pub const BOUND: Duration = Duration::from_secs(30);
+pub const BOUND: Duration = Duration::from_secs(120);
 
 /// What the upstream does with one request.
 pub enum Step {

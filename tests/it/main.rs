@@ -1,8 +1,11 @@
 //! The one integration binary: house rules, the handler over real HTTP, and the whole stack.
 
+mod az_lines;
 mod azure_batch_client;
 mod azure_batch_shapes;
 mod deferred;
+mod deploy;
+mod doctor;
 mod doorbell;
 mod handler_batches;
 mod handler_deferred;

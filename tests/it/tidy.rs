@@ -12,16 +12,17 @@ const LONGER_FILES: &[(&str, &str)] = &[];
 
 /// Which members of the workspace a member may depend on (normal dependencies).
 const MEMBERS: &[(&str, &[&str])] = &[
-    ("handler", &["audit", "autoscale", "clock", "facts", "policy", "wire"]),
+    ("handler", &["audit", "autoscale", "clock", "facts", "machines", "policy", "wire"]),
     ("audit", &["policy"]),
     ("autoscale", &[]),
     ("clock", &[]),
     ("engine", &[]),
     ("facts", &[]),
     ("local", &["autoscale", "clock", "wire"]),
+    ("machines", &[]),
     ("policy", &[]),
     ("server", &["clock", "engine", "wire"]),
-    ("switchyard", &["autoscale", "clock", "local", "wire"]),
+    ("switchyard", &["autoscale", "clock", "local", "machines", "wire"]),
     ("wire", &[]),
     ("worker", &["clock", "engine", "facts", "wire"]),
 ];
@@ -29,6 +30,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
 /// Members whose outside dependencies are part of what they promise.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("autoscale", &[]),
+    ("machines", &[]),
     ("policy", &[]),
     ("clock", &[]),
     ("wire", &["base64", "serde", "serde_json", "utoipa"]),
@@ -51,12 +53,14 @@ const HANDLER_MODULES: &[(&str, &[&str])] = &[
             "knobs",
             "metrics",
             "observe",
+            "telemetry",
             "triggers",
         ],
     ),
-    ("act", &["act", "azure", "catalogue", "failure", "http", "knobs", "metrics"]),
+    ("act", &["act", "azure", "catalogue", "failure", "http", "knobs", "metrics", "telemetry"]),
     ("observe", &["azure", "catalogue", "knobs", "metrics", "observe"]),
-    ("azure", &["azure", "settings"]),
+    ("doctor", &["app", "azure", "catalogue", "doctor", "knobs", "settings"]),
+    ("azure", &["azure", "settings", "telemetry"]),
     ("settings", &[]),
     ("envelope", &[]),
     ("failure", &[]),
@@ -303,16 +307,26 @@ fn every_reason_code_is_documented_once() {
     assert_eq!(documented, codes, "docs/operations.md must list the codes of policy::reason in order");
 }
 
-#[test]
-fn every_rule_of_the_linter_is_documented_once() {
+/// The rows of a page's section that name a rule and its severity.
+fn documented_rules(section: &str) -> Vec<String> {
     let page = read(&root().join("docs/operations.md"));
-    let section = page.split("\n## ").find(|section| section.starts_with("Formulas"));
-    let rows = section.expect("the page has a section `Formulas`").lines();
-    let documented: Vec<String> = rows
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+    let found = page.split("\n## ").find(|found| found.starts_with(section));
+    let rows = found.unwrap_or_else(|| panic!("the page has no section `{section}`")).lines();
+    rows.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
         .filter(|(name, _)| !name.starts_with("switchyard "))
         .filter_map(|(name, rest)| Some(format!("{name} {}", rest.split_once(" |")?.0)))
-        .collect();
-    let rules = autoscale::lint::Rule::ALL.map(|rule| format!("{rule} {}", rule.severity()));
-    assert_eq!(documented, rules, "docs/operations.md must list autoscale::lint::Rule::ALL in order");
+        .collect()
+}
+
+#[test]
+fn every_rule_of_a_linter_is_documented_once() {
+    let formulas = autoscale::lint::Rule::ALL.map(|rule| format!("{rule} {}", rule.severity()));
+    assert_eq!(
+        documented_rules("Formulas"),
+        formulas,
+        "the page must list autoscale::lint::Rule::ALL in order"
+    );
+    let pools: Vec<String> =
+        machines::Rule::ALL.iter().map(|rule| format!("{rule} {}", rule.severity())).collect();
+    assert_eq!(documented_rules("Checking a pool"), pools, "the page must list machines::Rule::ALL in order");
 }

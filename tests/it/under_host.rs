@@ -27,10 +27,20 @@ struct Rig {
 
 impl Rig {
     async fn start(upstream: &Upstream) -> Rig {
+        Rig::start_with(upstream, |_| {}).await
+    }
+
+    /// Lets a test change the staged host.json.
+    async fn start_with(upstream: &Upstream, edit: impl FnOnce(&mut Value)) -> Rig {
         let folder = Stage::new(&catalogue(&[backend("scripted", &upstream.url)])).folder;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).to_owned();
         let source = local::stage::Source { root, handler: env!("CARGO_BIN_EXE_handler").into() };
         let staged = local::stage::stage(&source, &folder.join("app")).expect("the folder can be staged");
+        let file = staged.folder.join("host.json");
+        let text = std::fs::read_to_string(&file).expect("it is staged");
+        let mut json = serde_json::from_str(&text).expect("it was checked");
+        edit(&mut json);
+        std::fs::write(&file, json.to_string()).expect("it can be written");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -197,4 +207,51 @@ async fn three_crashes_end_the_host() {
         tokio::task::yield_now().await;
     }
     assert_eq!(rig.end().await, Ending::RestartsExhausted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_three_http_modes_are_served() {
+    for (proxying, forwarding) in [(true, true), (false, true), (false, false)] {
+        let upstream = Upstream::start([]).await;
+        let rig = Rig::start_with(&upstream, |json| {
+            json["customHandler"]["enableProxyingHttpRequest"] = json!(proxying);
+            json["customHandler"]["enableForwardingHttpRequest"] = json!(forwarding);
+        })
+        .await;
+        let mode = format!("proxying {proxying}, forwarding {forwarding}");
+        let answer = rig.post("/v1/embeddings", &embeddings()).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{mode}");
+        assert_eq!(answer.headers()["switchyard-lane"], "realtime", "{mode}");
+        let told: Value = answer.json().await.unwrap();
+        assert_eq!(told["object"], "list", "{mode}: {told}");
+        // A refusal keeps its status and shape, and a wrong key lets nobody in.
+        let refused = rig.client.post(format!("{}/api/v1/embeddings", rig.url)).bearer_auth("sk-wrong");
+        let refused = refused.json(&embeddings()).send().await.unwrap();
+        assert_eq!(refused.status(), 401, "{mode}");
+        assert_eq!(refused.json::<Value>().await.unwrap()["error"]["type"], "authentication_error", "{mode}");
+        let query = rig.client.get(format!("{}/api/jobs?limit=1", rig.url)).bearer_auth(KEY);
+        assert_eq!(query.send().await.unwrap().status(), 200, "{mode}");
+        assert_eq!(rig.end().await, Ending::Stopped);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_outside_can_forge_an_invocation() {
+    let rig = Rig::start(&Upstream::start([]).await).await;
+    let envelope = json!({ "Data": { "ticket": "\"forged\"" }, "Metadata": {} });
+    for path in [
+        "/Dispatch",
+        "/DeadLetter",
+        "/api/Dispatch",
+        "/api/v1/%2e%2e/%2e%2e/Dispatch",
+        "/api//Dispatch",
+        "/api/v1/..%2F..%2FDispatch",
+    ] {
+        let answer =
+            rig.client.post(format!("{}{path}", rig.url)).bearer_auth(KEY).json(&envelope).send().await;
+        let status = answer.unwrap().status();
+        assert!(status.is_client_error(), "{path}: {status}");
+    }
+    assert!(!rig.folder.join("blob/dead").exists(), "a forged message was taken");
+    assert_eq!(rig.end().await, Ending::Stopped);
 }

@@ -165,6 +165,7 @@ impl World {
             compute_ms: 0,
             retries: 0,
             labels: BTreeMap::new(),
+            spent: Vec::new(),
         };
         let text = serde_json::to_string(&end).unwrap();
         self.store.create(&JobKeys::new(TENANT, &job.job).end(), text).await.unwrap();

@@ -2,7 +2,10 @@
 //! alike, with every factor that was looked at, and never with user text.
 //!
 //! Policy's values are wrapped to be serialized: [`Reason`], [`Choice`], [`Decision`], [`Alternatives`],
-//! [`Request`], [`Seen`]. [`line`] writes a line of `audit/…` straight to text; [`Line`] reads it back.
+//! [`Request`], [`Seen`]. [`line()`] writes a line of `audit/…` straight to text; [`Line`] reads it back.
+//! [`action`]: what was done by hand, in lines beside these; [`Entry`] reads either.
+
+pub mod action;
 
 use policy::estimate::Wait;
 use policy::reason::Evidence;
@@ -34,6 +37,32 @@ pub struct Line {
     pub seen: Value,
     /// What was decided, as [`Decision`] renders it.
     pub decision: Value,
+}
+
+/// A line of either kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// A decision.
+    Decision(Line),
+    /// Something that was done.
+    Action(action::ActionLine),
+}
+
+impl Entry {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn read(line: &str) -> Result<Entry, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Kind {
+            kind: Option<String>,
+        }
+        match serde_json::from_str::<Kind>(line)?.kind.as_deref() {
+            Some(action::ActionLine::KIND) => serde_json::from_str(line).map(Entry::Action),
+            _ => serde_json::from_str(line).map(Entry::Decision),
+        }
+    }
 }
 
 /// What a line is written from.
@@ -397,5 +426,6 @@ mod tests {
         assert_eq!((read.v, read.at, read.request_id.as_str()), (1, 7, "a\nb"));
         assert_eq!(read.decision["verdict"]["refused"], "not_served");
         assert_eq!(read.request["tokens_in"], 3);
+        assert_eq!(Entry::read(&text).expect("it reads back"), Entry::Decision(read));
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::JobId;
+use crate::ledger::{Lane, Price, What};
 
 /// `job.json`: the claim and the commit point. A job exists when this does.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -156,7 +157,8 @@ impl Job {
     /// Those of its labels that say whom it is charged to.
     pub fn cost_labels(&self) -> BTreeMap<String, String> {
         let of_costs = self.labels.iter().filter(|(name, _)| COST_LABELS.contains(&name.as_str()));
-        of_costs.map(|(name, value)| (name.clone(), value.clone())).collect()
+        let kept = |value: &str| value.chars().take(COST_LABEL_CHARS_MAX).collect();
+        of_costs.map(|(name, value)| (name.clone(), kept(value))).collect()
     }
 
     /// Whether it is an OpenAI batch.
@@ -291,10 +293,32 @@ pub struct End {
     /// the job, so nothing else of the client's own is kept here.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What `cost_micro_usd` is made of; empty in summaries of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spent: Vec<Spent>,
+}
+
+/// What a job had done in one place: a part of what it cost.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Spent {
+    /// The lane.
+    pub lane: Lane,
+    /// The backend's or pool's name.
+    pub place: String,
+    /// What became of the work.
+    pub what: What,
+    /// Time of a whole machine, in microseconds.
+    pub us: u64,
+    /// What a machine cost then.
+    pub price: Price,
+    /// Time times price.
+    pub micro_usd: u64,
 }
 
 /// Labels by which costs are told apart.
 pub const COST_LABELS: [&str; 4] = ["team", "project", "cost-center", "environment"];
+/// Characters of such a label that are kept: more is no name.
+pub const COST_LABEL_CHARS_MAX: usize = 64;
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -1,6 +1,13 @@
 //! Where everything lies. No key is a folder of another, so that a folder of files can hold them.
 
+mod dead;
+
 use sha2::{Digest, Sha256};
+
+pub use dead::{
+    DEAD, Dead, dead_letter, dead_letter_of, dead_marks, dead_replayed, dead_returned, is_dead_letter_id,
+    read_dead,
+};
 
 use crate::JobId;
 
@@ -34,8 +41,10 @@ pub const EXPIRING: &str = "expiring/";
 pub const PACKS: &str = "packs/";
 /// Everything of tenants.
 pub const TENANTS: &str = "t/";
-/// Dead letters.
-pub const DEAD: &str = "dead/";
+/// What was paid for and who used it.
+pub const LEDGER: &str = "ledger/";
+/// Prices in force, as they were last taken.
+pub const PRICES: &str = "state/prices.json";
 
 /// Times count down in listings, so that the newest comes first: 10^13 ms is the year 2286.
 const TIME_END: u64 = 9_999_999_999_999;
@@ -50,11 +59,6 @@ pub fn process_state(instance: &str) -> String {
 /// The process of a [`process_state`]; none where the key is none.
 pub fn read_process_state(key: &str) -> Option<&str> {
     key.strip_prefix(PROCESS_STATES)?.strip_suffix(".json")
-}
-
-/// A dead letter, by the hash of its body: delivered twice, it is one.
-pub fn dead_letter(body: &[u8]) -> String {
-    format!("{DEAD}{}.json", hex_sha256(body))
 }
 
 /// An alert, by what it calls itself and whether it says that it is over: told twice, it is one.
@@ -79,6 +83,11 @@ pub fn pool_state(pool: &str) -> String {
     format!("{POOL_STATES}{pool}.json")
 }
 
+/// What a worker of a pool saw last of its GPU.
+pub fn gpu(pool: &str) -> String {
+    format!("state/gpu/{pool}.json")
+}
+
 /// The formula of a pool that was not ours and that ours replaced: the newest one.
 pub fn replaced_formula(pool: &str) -> String {
     format!("state/replaced/{pool}.txt")
@@ -87,6 +96,41 @@ pub fn replaced_formula(pool: &str) -> String {
 /// Decisions of one process; `hour` as `2026-11-01/12`.
 pub fn decisions(hour: &str, process: &str, n: u64) -> String {
     format!("audit/{hour}/{process}-{n}.jsonl")
+}
+
+/// The entries of the ledger in a Unix hour.
+pub fn ledger_entries(unix_hour: u64) -> String {
+    format!("{LEDGER}entries/{:06}/{:02}/", unix_hour / 24, unix_hour % 24)
+}
+
+/// Machines as they were seen in a minute of a Unix hour: whoever looks first writes it.
+pub fn ledger_minute(unix_hour: u64, minute: u32) -> String {
+    format!("{}minute-{minute:02}.json", ledger_entries(unix_hour))
+}
+
+/// Requests of one process.
+pub fn ledger_requests(unix_hour: u64, process: &str, n: u64) -> String {
+    format!("{}requests-{process}-{n}.json", ledger_entries(unix_hour))
+}
+
+/// What a job came to, in the hour of its summary.
+pub fn ledger_job(unix_hour: u64, tenant: &str, job: &JobId) -> String {
+    format!("{}job-{tenant}.{job}.json", ledger_entries(unix_hour))
+}
+
+/// The sums of the hours of a Unix day that are closed.
+pub fn ledger_hours(unix_day: u64) -> String {
+    format!("{LEDGER}hours/{unix_day:06}/")
+}
+
+/// The sums of a Unix hour that is closed.
+pub fn ledger_hour(unix_hour: u64) -> String {
+    format!("{}{:02}.json", ledger_hours(unix_hour / 24), unix_hour % 24)
+}
+
+/// The sums of a Unix day that is closed.
+pub fn ledger_day(unix_day: u64) -> String {
+    format!("{LEDGER}days/{unix_day:06}.json")
 }
 
 /// A pack.
@@ -445,8 +489,6 @@ mod tests {
         let keys = JobKeys::new("dev", &job);
         assert_eq!(keys.try_(3, 2), format!("t/dev/jobs/{job}/tries/000003-002.json"));
         assert_eq!(keys.chunk(3, 2), format!("t/dev/jobs/{job}/out/000003-0002.jsonl"));
-        let empty = "dead/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.json";
-        assert_eq!(dead_letter(b""), empty);
         assert_eq!(read_alert(&alert("a", true)), Some((hex_sha256(b"a").as_str(), true)));
         assert_eq!(read_alert(&alert("a", false)).map(|(_, is_over)| is_over), Some(false));
         assert_eq!(read_alert("alerts/x.json"), None);

@@ -9,13 +9,16 @@
 //! - [`file`]: what is known of an uploaded file
 //! - [`hook`]: what came of telling a webhook that a job ended
 //! - [`upload`]: what is known of one in parts
+//! - [`dead`]: messages that nobody works on
 //! - [`pack`]: one Azure Batch task: shards of one or many jobs
 //! - [`line`][]: an item going in and its result coming out
+//! - [`ledger`]: what was paid for and who used it
 //! - [`mod@fold`]: the state of a job, from a listing of its keys
 //! - [`store`]: the blob store behind one small client
 //! - [`view`]: what processes tell each other; the only state that is overwritten
 //! - [`fault`]: killing this process at a chosen write, for tests
 
+pub mod dead;
 pub mod fault;
 pub mod file;
 pub mod fold;
@@ -23,6 +26,7 @@ pub mod hook;
 pub mod id;
 pub mod job;
 pub mod key;
+pub mod ledger;
 pub mod line;
 pub mod pack;
 pub mod store;

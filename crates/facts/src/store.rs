@@ -253,6 +253,14 @@ impl Store {
         }
     }
 
+    /// As [`Store::create`], for what a clock has written: it meets no fault, as [`Store::overwrite`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn create_by_clock(&self, key: &str, content: impl Into<Bytes>) -> Result<Put, StoreError> {
+        Store { fault: None, ..self.clone() }.create(key, content).await
+    }
+
     /// Writes an object if none is there, and tells who owns it. `content` must hold something random:
     /// after a lost answer, finding it in the store means that this caller won.
     ///

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod pool;
 
-pub use pool::{PoolState, PoolView};
+pub use pool::{GpuSeen, PoolState, PoolView};
 
 /// `state/http/{instance}.json`: what one process that calls backends saw.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -57,6 +57,23 @@ pub struct BackendState {
     pub breaker_closed: bool,
     /// Replicas that this process believes to answer, and to start.
     pub replicas: (u32, u32),
+    /// What answers took against what the catalogue says; older processes do not say.
+    #[serde(default)]
+    pub pace: PaceState,
+}
+
+/// What work took, and what it should have taken by the catalogue: sums that forget what is old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct PaceState {
+    /// What it took, in microseconds.
+    pub took_us: u64,
+    /// What it should have taken, in microseconds.
+    pub expected_us: u64,
+    /// How many answers there were, in thousandths.
+    pub answers_milli: u64,
+    /// Up to when they were forgotten by time, Unix ms.
+    pub at: u64,
 }
 
 /// Two quantiles.
@@ -141,4 +158,22 @@ pub struct BackendView {
     /// Requests of all processes.
     #[serde(default)]
     pub in_flight: u32,
+    /// What answers of all processes took.
+    #[serde(default)]
+    pub pace: PaceState,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_older_processes_wrote_is_read() {
+        let state = r#"{"in_flight": 1, "sent": 2, "failed": 0, "latency_ms": null, "last_good_unix_ms": null,
+            "last_failed_unix_ms": null, "breaker_closed": true, "replicas": [1, 0]}"#;
+        let state: BackendState = serde_json::from_str(state).unwrap();
+        assert_eq!(state.pace, PaceState::default());
+        let view: BackendView = serde_json::from_str(r#"{"ready_replicas": 1, "newer": true}"#).unwrap();
+        assert_eq!(view.pace, PaceState::default());
+    }
 }

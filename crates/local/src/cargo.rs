@@ -15,6 +15,12 @@ use crate::children;
 
 /// The programs that a stack starts.
 const NAMES: [&str; 3] = ["handler", "server", "worker"];
+/// What a handler is built for that is sent to Azure, on whatever machine.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Puts glibc into the program. Given to cargo as a setting of the target, so that build scripts and
+/// macros are compiled as ever. A name is still looked up without a library: glibc has `files` and `dns`
+/// inside since 2.34, and tried in an empty root folder this handler finds its hosts.
+const STATIC: &str = r#"target.x86_64-unknown-linux-gnu.rustflags=["-Ctarget-feature=+crt-static"]"#;
 
 /// Where the programs lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,11 +88,29 @@ impl Source {
     /// [`Error`]: the build fails, or an installed tree is not whole.
     pub async fn programs(&self) -> Result<Programs, Error> {
         match self {
-            Source::Cargo { program } => build(program).await,
+            Source::Cargo { program } => {
+                let found = build(program, &NAMES, &[]).await?;
+                gather(|name| found_one(&found, name))
+            }
             Source::Folder(folder) => gather(|name| {
                 let path = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
                 path.is_file().then_some(path.clone()).ok_or(Error::Missing(path))
             }),
+        }
+    }
+
+    /// A handler that needs no library of the machine that it is sent to. From an installed tree it is
+    /// the one that there is, whatever that needs.
+    ///
+    /// # Errors
+    /// As [`Source::programs`].
+    pub async fn static_handler(&self) -> Result<PathBuf, Error> {
+        match self {
+            Source::Cargo { program } => {
+                let found = build(program, &NAMES[..1], &["--target", TARGET, "--config", STATIC]).await?;
+                found_one(&found, NAMES[0])
+            }
+            Source::Folder(_) => Ok(self.programs().await?.handler),
         }
     }
 }
@@ -100,17 +124,24 @@ fn gather(mut find: impl FnMut(&str) -> Result<PathBuf, Error>) -> Result<Progra
     Ok(Programs { handler: find(handler)?, server: find(server)?, worker: find(worker)? })
 }
 
-async fn build(program: &Path) -> Result<Programs, Error> {
+type Found = Vec<(String, PathBuf)>;
+
+fn found_one(found: &Found, name: &str) -> Result<PathBuf, Error> {
+    let program = found.iter().find(|(of, _)| of == name).map(|(_, path)| path.clone());
+    program.ok_or_else(|| Error::Failed(format!("it named no executable for {name}")))
+}
+
+async fn build(program: &Path, names: &[&str], more: &[&str]) -> Result<Found, Error> {
     let failed = |error| Error::Run { program: program.to_owned(), error };
     let mut command = children::command(program);
     command.current_dir(workspace_root()).args(["build", "--message-format=json-render-diagnostics"]);
-    command.args(NAMES.iter().flat_map(|name| ["--bin", name]));
+    command.args(names.iter().flat_map(|name| ["--bin", name])).args(more);
     command.args(Layout::of(&running_program()).arguments());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
 
     let stdout = child.stdout.take().expect("the line above asked for a pipe");
     let mut lines = BufReader::new(stdout).lines();
-    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    let mut found = Found::new();
     while let Some(line) = lines.next_line().await.map_err(failed)? {
         found.extend(executable(&line));
     }
@@ -118,10 +149,7 @@ async fn build(program: &Path) -> Result<Programs, Error> {
     if !status.success() {
         return Err(Error::Failed(status.to_string()));
     }
-    gather(|name| {
-        let program = found.iter().find(|(of, _)| of == name).map(|(_, path)| path.clone());
-        program.ok_or_else(|| Error::Failed(format!("it named no executable for {name}")))
-    })
+    Ok(found)
 }
 
 /// Name and path of the program that a line of cargo's messages tells of.

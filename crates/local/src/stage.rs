@@ -2,15 +2,28 @@
 //! handler's binary side by side. The host does not look into a nested `functions/` folder.
 //!
 //! The folder is written beside its place and renamed, so that nobody ever sees half of one.
+//!
+//! - [`package`][]: the folder as the zip that is deployed
+//! - [`elf`][]: whether a program would start where it is sent
+//! - [`ignore`][]: `.funcignore`, the files that stay behind
+//! - [`rules`][]: what the host demands of host.json and function.json, or takes in silence and drops
+
+pub mod elf;
+pub mod ignore;
+pub mod package;
+pub mod rules;
 
 use std::path::{Path, PathBuf};
 
+use self::elf::{Image, Needs};
 use crate::host::StartError;
 use crate::host::app::App;
 
 /// The binary's name in the staged folder. Core Tools give the execute bit to the zip entry whose
 /// name equals `defaultExecutablePath` to the letter, and to no other.
 pub const HANDLER: &str = "handler";
+/// What people put into a staged folder to run it there; staging again leaves it.
+const KEPT: [&str; 3] = ["local.settings.json", "knobs.json", ".keys"];
 
 /// What a staged folder is made of.
 #[derive(Debug, Clone)]
@@ -55,9 +68,25 @@ pub enum Error {
         /// What the host would say.
         why: String,
     },
+    /// The host would refuse or drop something.
+    #[error(transparent)]
+    Rule(#[from] rules::Broken),
     /// The executable would lose its execute bit in a zip.
     #[error("host.json names {0} as customHandler.description.defaultExecutablePath; it must be `{HANDLER}`")]
     Executable(String),
+    /// The program would not start where it is sent.
+    #[error("{path} would not start in Azure: {why}; {remedy}")]
+    Unfit {
+        /// The program.
+        path: PathBuf,
+        /// What it needs and the image has not.
+        why: String,
+        /// How to build one that starts.
+        remedy: &'static str,
+    },
+    /// A line that is not understood, or one that leaves out too much.
+    #[error("{0}")]
+    Ignore(String),
     /// The disk failed.
     #[error("cannot write {path}: {error}")]
     Disk {
@@ -88,6 +117,7 @@ pub fn stage(source: &Source, target: &Path) -> Result<Staged, Error> {
     let target = absolute(target)?;
     let next = sibling(&target, "next");
     let staged = fill(source, &functions_folder, &next).and_then(|()| check(&next)).and_then(|functions| {
+        keep(&target, &next)?;
         swap(&next, &target)?;
         Ok(Staged { folder: target.clone(), functions })
     });
@@ -109,9 +139,58 @@ pub fn check(folder: &Path) -> Result<Vec<String>, Error> {
     if let Some((name, why)) = app.in_error.into_iter().next() {
         return Err(Error::Function { name, why });
     }
+    rules::check(folder)?;
     let mut names: Vec<String> = app.functions.into_iter().map(|function| function.name).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// A program that is sent to Azure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// The handler, for the Functions host.
+    Handler,
+    /// The worker, for the nodes of a pool.
+    Worker,
+}
+
+impl Program {
+    fn image(self) -> Image {
+        match self {
+            Program::Handler => elf::FUNCTIONS,
+            Program::Worker => elf::NODE,
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Program::Handler => {
+                "`cargo stage --zip FILE` builds a static one; by hand: cargo build --release --bin handler \
+                 --target x86_64-unknown-linux-gnu --config \
+                 'target.x86_64-unknown-linux-gnu.rustflags=[\"-Ctarget-feature=+crt-static\"]'"
+            }
+            Program::Worker => {
+                "build it where glibc is 2.35 or older, as in a container of ubuntu:22.04, not static, and give it by \
+                 --worker-program"
+            }
+        }
+    }
+
+    /// Whether the program at `path` starts where it is sent.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`] names what is missing and how to build a program without that need.
+    pub fn check(self, path: &Path) -> Result<Needs, Error> {
+        let file = std::fs::read(path)
+            .map_err(|_| Error::Missing { path: path.to_owned(), what: "the program that is sent" })?;
+        let unfit = |why: String| Error::Unfit { path: path.to_owned(), why, remedy: self.remedy() };
+        let needs = Needs::read(&file).map_err(|error| unfit(error.to_string()))?;
+        if self == Program::Worker && needs == Needs::Nothing {
+            return Err(unfit("it is static, and a static program cannot load CUDA when it runs".to_owned()));
+        }
+        needs.fit(self.image()).map_err(|error| unfit(error.to_string()))?;
+        Ok(needs)
+    }
 }
 
 fn refuse_foreign(target: &Path) -> Result<(), Error> {
@@ -148,9 +227,27 @@ fn fill(source: &Source, functions: &Path, next: &Path) -> Result<(), Error> {
             copy_tree(&folder, &next.join(folder.file_name().expect("an entry has a name")))?;
         }
     }
+    let ignore = source.root.join(package::IGNORE);
+    if ignore.is_file() {
+        copy(&ignore, &next.join(package::IGNORE))?;
+    }
     let handler = next.join(HANDLER);
     copy(&source.handler, &handler)?;
-    make_executable(&handler).map_err(disk(&handler))
+    let program = std::fs::File::open(&handler).map_err(disk(&handler))?;
+    make_executable(&program).map_err(disk(&handler))
+}
+
+/// Takes over what the folder before held and staging does not write.
+fn keep(target: &Path, next: &Path) -> Result<(), Error> {
+    for name in KEPT {
+        let (before, after) = (target.join(name), next.join(name));
+        if before.is_dir() {
+            copy_tree(&before, &after)?;
+        } else if before.is_file() {
+            copy(&before, &after)?;
+        }
+    }
+    Ok(())
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
@@ -172,13 +269,13 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 #[cfg(unix)]
-fn make_executable(path: &Path) -> std::io::Result<()> {
+fn make_executable(file: &std::fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+    file.set_permissions(std::fs::Permissions::from_mode(0o755))
 }
 
 #[cfg(not(unix))]
-fn make_executable(_: &Path) -> std::io::Result<()> {
+fn make_executable(_: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "a bench has no public items")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use policy::pace::Pace;
 use policy::request::{Answer, LaneWish, Operation, Tier};
 use policy::snapshot::{Backend, Model, Pool, Sight, Speed, Spread};
 use policy::units::{MicroUsd, Millis, Tokens, UnixMs};
@@ -27,6 +28,7 @@ fn backend(n: u32) -> Backend {
         starting_replicas: 0,
         in_flight: n,
         speed: speed(),
+        pace: Pace::CATALOGUE,
         cold_start: Spread { p50: Millis(85_000), p95: Millis(120_000) },
         breaker: breaker::State::Closed,
         last_used: None,

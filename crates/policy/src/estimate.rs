@@ -83,6 +83,14 @@ pub fn work(speed: &Speed, request: &Request) -> Spread {
     Spread { p50, p95: p50.scaled(speed.p95_percent.max(100), 100) }
 }
 
+/// How long a request that is sent to this backend now takes by the catalogue, those before it included;
+/// none where a replica must start first, which is no work.
+pub fn expected(backend: &Backend, request: &Request) -> Option<Millis> {
+    let slots = u64::from(backend.slots_per_replica.max(1)) * u64::from(backend.ready_replicas);
+    let turns = u64::from(backend.in_flight).checked_div(slots)? + 1;
+    Some(work(&backend.speed, request).p50.scaled(turns, 1))
+}
+
 fn backend_bar(snapshot: &Snapshot, backend: &Backend) -> Option<Code> {
     let mut failures = snapshot.tried.iter().filter(|attempt| attempt.backend == backend.name);
     match backend.breaker {
@@ -102,7 +110,7 @@ fn backend_bar(snapshot: &Snapshot, backend: &Backend) -> Option<Code> {
 }
 
 fn at_backend(knobs: &Knobs, request: &Request, backend: &Backend) -> Choice {
-    let work = work(&backend.speed, request);
+    let work = work(&backend.speed.at_pace(backend.pace), request);
     let slots = u64::from(backend.slots_per_replica.max(1));
     let ready_slots = slots * u64::from(backend.ready_replicas);
     let in_flight = u64::from(backend.in_flight);

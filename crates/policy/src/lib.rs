@@ -2,9 +2,10 @@
 //!
 //! Start at [`route`], which picks the lane of one request; [`admit`] says whether a tenant may
 //! ask at all; [`shards`] how a job is cut, [`canary`] whether its first part is checked before the rest
-//! leaves, [`dispatch`] which of it goes to a pool now, [`fair`] whose turn it is there, [`rescue`] what is
+//! leaves, [`dispatch`] which of it goes to a pool now, [`detour`] to which, [`fair`] whose turn it is there, [`rescue`] what is
 //! taken back to keep a deadline; [`rebalance`] how large a pool is, [`replicas`] how many realtime replicas
-//! a backend should have; [`breaker`] whether a backend may be tried. A decision carries its [`reason`]s as data.
+//! a backend should have; [`breaker`] whether a backend may be tried; [`pace`] by how much
+//! the catalogue's speeds are off. A decision carries its [`reason`]s as data.
 //!
 //! Deliberately absent: a clock, I/O, logging, randomness, serialization, dependencies. The
 //! service and the simulator call the same functions with the same result.
@@ -12,10 +13,13 @@
 pub mod admit;
 pub mod breaker;
 pub mod canary;
+pub mod cost;
+pub mod detour;
 pub mod dispatch;
 pub mod estimate;
 pub mod fair;
 pub mod knobs;
+pub mod pace;
 pub mod price;
 pub mod reason;
 pub mod rebalance;

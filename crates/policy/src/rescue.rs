@@ -1,5 +1,6 @@
 //! When deferred work is taken to the realtime lane so that its deadline is kept.
 
+use crate::pace::Pace;
 use crate::units::{Millis, UnixMs};
 
 /// A rescue's own time: claimed and run within this, or it is over.
@@ -13,6 +14,24 @@ pub const SILENT_CHUNKS: u64 = 4;
 /// Before its time and that of its work, a rescue needs this long so that one whose process is killed can
 /// be rung once more.
 const LAST_CALL: Millis = Millis(2 * SILENT_AFTER.0);
+
+/// In what condition the realtime lane is for one model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// The start of a replica that the catalogue's time of a job holds, p95; it is no work.
+    pub start: Millis,
+    /// How fast the lane works against the catalogue.
+    pub pace: Pace,
+}
+
+impl Condition {
+    /// How long work takes there that the catalogue gives `whole`. A lane that is faster than the catalogue
+    /// says is not relied upon: it may not stay so until the deadline.
+    pub fn of(self, whole: Millis) -> Millis {
+        let start = self.start.min(whole);
+        start + self.pace.or_slower().of(Millis(whole.0 - start.0))
+    }
+}
 
 /// What is known of a shard that is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! nothing here is awaited on the path of a request.
 
 use crate::breaker;
+use crate::pace::Pace;
 use crate::units::{MicroUsd, Millis, UnixMs};
 
 /// Everything a decision may look at besides the knobs and the request.
@@ -66,6 +67,21 @@ pub struct Speed {
     pub p95_percent: u64,
 }
 
+impl Speed {
+    /// The same line at a pace.
+    #[must_use]
+    pub fn at_pace(self, pace: Pace) -> Speed {
+        let scaled = |us: u64| Millis(us).scaled(u64::from(pace.percent()), 100).0;
+        Speed {
+            base: pace.of(self.base),
+            per_item_us: scaled(self.per_item_us),
+            per_token_in_us: scaled(self.per_token_in_us),
+            per_token_out_us: scaled(self.per_token_out_us),
+            p95_percent: self.p95_percent,
+        }
+    }
+}
+
 /// A realtime backend: a Container App, or any OpenAI-compatible endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -85,8 +101,10 @@ pub struct Backend {
     pub starting_replicas: u32,
     /// Requests under way, of all processes as far as known.
     pub in_flight: u32,
-    /// How long requests take on a ready replica.
+    /// How long requests take on a ready replica, by the catalogue.
     pub speed: Speed,
+    /// What was measured of that lately.
+    pub pace: Pace,
     /// From zero replicas to the first answer, model load included.
     pub cold_start: Spread,
     /// Whether it may be tried.

@@ -3,6 +3,7 @@
 use policy::breaker::{self, Breaker, FAILURES_TO_OPEN, OPEN_MAX};
 use policy::estimate;
 use policy::knobs::Knobs;
+use policy::pace::Pace;
 use policy::reason::Code;
 use policy::replicas::{COOLDOWN, replicas};
 use policy::request::{Answer, Lane, LaneWish, Operation, Request, Tier};
@@ -54,6 +55,7 @@ fn backend(name: &str) -> Backend {
             per_token_out_us: 0,
             p95_percent: 150,
         },
+        pace: Pace::CATALOGUE,
         cold_start: Spread { p50: Millis::from_secs(85), p95: Millis::from_secs(120) },
         breaker: breaker::State::Closed,
         last_used: None,

@@ -1,15 +1,21 @@
-//! What can be asked for on the command line; `formula`, `knobs` and `tenant` hold what their commands take.
+//! What can be asked for on the command line; a command that has several of its own is a module.
 
+mod dead;
+mod doctor;
 mod formula;
 mod knobs;
+mod pool;
 mod tenant;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use dead::{Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since};
+pub use doctor::Doctor;
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
+pub use pool::{Pool, PoolLint};
 pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};
 
 use crate::client::{JobId, Key};
@@ -38,6 +44,10 @@ pub enum Command {
     /// Run a staged custom-handler app, in any language, under a stand-in for the Functions host.
     Host(Host),
     /// Write the folder that the Functions host runs: host.json, functions and handler side by side.
+    ///
+    /// With --zip also the package that is deployed, the same bytes at every run; with --worker the program for
+    /// the nodes of a pool. What would not start in Azure is refused: a handler that needs a newer glibc than
+    /// the host's image, a worker that needs a newer one than the nodes', the wrong processor.
     Stage(Stage),
     /// Run a file of requests before a deadline, at the least cost, and write its results.
     ///
@@ -55,11 +65,22 @@ pub enum Command {
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Status(Status),
+    /// Say what is wrong with settings, identity, roles, services, pools and quotas, each with its remedy.
+    ///
+    /// The handler is started once more, looks at its own settings and services and ends. It writes one
+    /// object, state/doctor-….json, and deletes it, and asks each backend for its models; all else is read.
+    ///
+    /// Exit code: 0 all is well; 1 there are warnings, or doctor itself failed; 2 something is broken.
+    Doctor(Doctor),
     /// List, set and roll back what is tuned while the system runs.
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     #[command(subcommand)]
     Knobs(Knobs),
+    /// List dead letters: messages that nobody works on. Show, replay and delete them.
+    ///
+    /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
+    Dead(Dead),
     /// Take a job to the realtime lane: sooner, and dearer.
     Promote(One),
     /// Stop a job; what is done by then is kept.
@@ -80,6 +101,9 @@ pub enum Command {
     /// Check, lint, evaluate or explain an Azure Batch autoscale formula, without Azure.
     #[command(subcommand)]
     Formula(Formula),
+    /// Check an Azure Batch pool, without Azure: machines and images that end, and what else is wrong.
+    #[command(subcommand)]
+    Pool(Pool),
 }
 
 impl Command {
@@ -91,13 +115,17 @@ impl Command {
             | Command::Jobs(Jobs { json, .. })
             | Command::Why(Why { json, .. })
             | Command::Status(Status { json, .. })
+            | Command::Stage(Stage { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Tenant(Tenant { json, .. })
+            | Command::Doctor(Doctor { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
-            Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
+            Command::Up(_) | Command::Host(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
             Command::Formula(Formula::Lint(FormulaLint { json, .. })) => *json,
+            Command::Pool(Pool::Lint(PoolLint { json, .. })) => *json,
             Command::Knobs(command) => command.is_json(),
+            Command::Dead(command) => command.is_json(),
             Command::Formula(Formula::Eval(world) | Formula::Explain(world)) => world.json,
         }
     }
@@ -208,9 +236,24 @@ pub struct Stage {
     /// The folder to write. One that was not staged before must be empty.
     #[arg(default_value = "dist")]
     pub folder: PathBuf,
-    /// Take the handler that lies beside this program, without building.
+    /// Pack the folder as FILE, to be deployed; its handler is built static.
+    #[arg(long, value_name = "FILE")]
+    pub zip: Option<PathBuf>,
+    /// Write the worker as FILE, for the nodes of a pool.
+    #[arg(long, value_name = "FILE")]
+    pub worker: Option<PathBuf>,
+    /// Take this handler, built elsewhere.
+    #[arg(long, value_name = "PROGRAM")]
+    pub handler_program: Option<PathBuf>,
+    /// Take this worker, built elsewhere.
+    #[arg(long, value_name = "PROGRAM", requires = "worker")]
+    pub worker_program: Option<PathBuf>,
+    /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which Switchyard is asked.

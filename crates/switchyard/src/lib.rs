@@ -3,8 +3,10 @@
 //! - [`cli`]: what can be asked for; `main` parses it and calls [`run`]
 //! - [`up`], [`env`], [`host`], [`stage`], [`model`]: one command each
 //! - [`submit`], [`jobs`], [`why`]: deferred work, asked of a stack or a deployment by [`client`]
-//! - [`formula`]: autoscale formulas, which need no stack
-//! - [`status`]: what is broken, at risk and wasted, for operators; [`knobs`]: what they tune
+//! - [`formula`], [`pool`]: autoscale formulas and pools, which need no stack
+//! - [`status`]: what is broken, at risk and wasted, for operators; [`knobs`]: what they tune;
+//!   [`dead`]: messages that nobody works on
+//! - [`doctor`]: what is wrong with settings and services, and what to do
 //! - [`tenant`]: who may use a catalogue's models, and how much
 //! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
@@ -16,7 +18,9 @@
 
 pub mod cli;
 pub mod client;
+pub mod dead;
 pub mod demo;
+pub mod doctor;
 pub mod env;
 pub mod formula;
 pub mod host;
@@ -25,11 +29,13 @@ pub mod knobs;
 mod meanings;
 pub mod model;
 pub mod place;
+pub mod pool;
 pub mod print;
 pub mod render;
 pub mod stage;
 pub mod status;
 pub mod submit;
+mod tally;
 pub mod tenant;
 pub mod up;
 pub mod why;
@@ -66,11 +72,14 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Env(flags) => env::run(&flags, place, &printer)?,
         Command::Model => model::run(place, &printer).await?,
         Command::Formula(command) => return formula::run(command, place, &printer),
+        Command::Pool(command) => return Ok(pool::run(command, place, &printer)),
         Command::Submit(flags) => return submit::run(flags, place, &printer).await,
         Command::Jobs(flags) => jobs::run(flags, place, &printer).await?,
         Command::Why(flags) => why::run(flags, place, &printer).await?,
         Command::Status(flags) => status::run(flags, place, &printer).await?,
+        Command::Doctor(flags) => return doctor::run(flags, place, &printer).await,
         Command::Knobs(command) => knobs::run(command, place, &printer).await?,
+        Command::Dead(flags) => return dead::run(flags, place, &printer).await,
         Command::Promote(flags) => why::act(flags, client::Act::Promote, place, &printer).await?,
         Command::Tenant(flags) => tenant::run(&flags, place, &printer)?,
         Command::Cancel(flags) => why::act(flags, client::Act::Cancel, place, &printer).await?,

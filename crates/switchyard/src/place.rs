@@ -101,12 +101,20 @@ impl Place {
 
     /// The handler and the server, built if they may be.
     pub(crate) async fn programs(&self, no_build: bool, printer: &Printer) -> Result<Programs, Failure> {
-        let beside = Source::find(|_| None);
-        let source = if no_build { &beside } else { &self.source };
+        self.source(no_build, "the programs", printer).programs().await.map_err(Failure::of)
+    }
+
+    /// The handler as it is sent to Azure.
+    pub(crate) async fn static_handler(&self, no_build: bool, printer: &Printer) -> Result<PathBuf, Failure> {
+        self.source(no_build, "a static handler", printer).static_handler().await.map_err(Failure::of)
+    }
+
+    fn source(&self, no_build: bool, what: &str, printer: &Printer) -> Source {
+        let source = if no_build { Source::find(|_| None) } else { self.source.clone() };
         if matches!(source, Source::Cargo { .. }) {
-            printer.progress("building the programs (minutes the first time, then a moment)");
+            printer.progress(&format!("building {what} (minutes the first time, then a moment)"));
         }
-        source.programs().await.map_err(Failure::of)
+        source
     }
 
     /// The model's folder: the one that was named, else MiniLM, fetched if need be.

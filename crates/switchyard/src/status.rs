@@ -44,7 +44,7 @@ pub async fn run(flags: cli::Status, place: &Place, printer: &Printer) -> Result
     if !status.backends.is_empty() {
         printer.say("");
         let rows: Vec<_> = status.backends.iter().map(backend_row).collect();
-        printer.table(["backend", "ready", "starting", "in flight", "breaker"], &rows);
+        printer.table(["backend", "ready", "starting", "in flight", "breaker", "speed"], &rows);
     }
     Ok(())
 }
@@ -110,14 +110,26 @@ fn notes(pool: &Pool, now_ms: u64) -> Vec<String> {
     notes.into_iter().map(|note| format!("  {}: {note}", pool.name)).collect()
 }
 
-fn backend_row(backend: &Backend) -> [String; 5] {
+fn backend_row(backend: &Backend) -> [String; 6] {
     [
         backend.name.clone(),
         backend.ready_replicas.to_string(),
         backend.starting_replicas.to_string(),
         backend.in_flight.to_string(),
         backend.breaker.state.clone(),
+        speed(backend),
     ]
+}
+
+/// What was measured, against the catalogue.
+fn speed(backend: &Backend) -> String {
+    match backend.pace_percent {
+        // Handlers before this one did not say.
+        0 => "-".to_owned(),
+        // Within a tenth nobody changes the catalogue.
+        90..=110 => "as the catalogue says".to_owned(),
+        percent => format!("{:.1} times the catalogue's time", f64::from(percent) / 100.0),
+    }
 }
 
 #[cfg(test)]
@@ -160,6 +172,16 @@ mod tests {
                 "  spot: demand",
                 "  spot: its formula was evaluated 30s ago, and failed: E: x",
             ]
+        );
+    }
+
+    #[test]
+    fn the_measured_speed_stands_beside_the_catalogues() {
+        let speed = |percent| speed(&Backend { pace_percent: percent, ..Backend::default() });
+        assert_eq!([0, 100, 110].map(speed), ["-", "as the catalogue says", "as the catalogue says"]);
+        assert_eq!(
+            [50, 290].map(speed),
+            ["0.5 times the catalogue's time", "2.9 times the catalogue's time"]
         );
     }
 

@@ -150,6 +150,12 @@ fn cost(job: &JobView) -> String {
         Some(paid) => format!("{} (expected {})", usd(paid), usd(cost.estimate_usd)),
         None => format!("{} expected", usd(cost.estimate_usd)),
     };
+    for (what, told) in [("evicted", "lost to evictions"), ("duplicate", "done twice")] {
+        let lost: f64 = cost.parts.iter().filter(|part| part.what == what).map(|part| part.usd).sum();
+        if lost > 0.0 {
+            text.push_str(&format!(", {} of it {told}", usd(lost)));
+        }
+    }
     if let Some(realtime) = cost.all_realtime_usd {
         text.push_str(&format!(", all realtime {}", usd(realtime)));
         let own = cost.usd.unwrap_or(cost.estimate_usd);

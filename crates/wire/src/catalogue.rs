@@ -193,10 +193,16 @@ pub struct Backend {
     /// As `t4`, `a100`, `cpu`.
     #[serde(default)]
     pub gpu_class: Option<String>,
-    /// Price of a replica for an hour.
-    pub usd_per_replica_hour: f64,
-    /// When the price was read.
-    pub price_date: String,
+    /// Price of a replica for an hour; none: the built-in one of `gpu_class`, which is then told as assumed.
+    #[serde(default)]
+    pub usd_per_replica_hour: Option<f64>,
+    /// When the price was read; needed where it is given.
+    #[serde(default)]
+    pub price_date: Option<String>,
+    /// `price_date` once more, where the price is more than three times what it was, or less than a
+    /// third: until it stands here, the old one stays in force.
+    #[serde(default)]
+    pub confirm_price: Option<String>,
     /// Requests that a replica runs at once.
     pub slots_per_replica: u32,
     /// Replicas at most.
@@ -217,16 +223,26 @@ pub struct Pool {
     pub region: String,
     /// Ids of models that it runs.
     pub models: Vec<String>,
-    /// Price of a spot node for an hour.
-    pub usd_per_node_hour: f64,
+    /// As `t4` or `Standard_NC4as_T4_v3`: where the price is not given.
+    #[serde(default)]
+    pub gpu_class: Option<String>,
+    /// Price of a spot node for an hour; none: the built-in one of `gpu_class`, which is then told as
+    /// assumed.
+    #[serde(default)]
+    pub usd_per_node_hour: Option<f64>,
     /// Price of a dedicated node for an hour; none: the rebalancer buys none.
     #[serde(default)]
     pub usd_per_dedicated_node_hour: Option<f64>,
     /// Whether the rebalancer buys spot nodes.
     #[serde(default = "yes")]
     pub spot: bool,
-    /// When the prices were read.
-    pub price_date: String,
+    /// When the prices were read; needed where one is given.
+    #[serde(default)]
+    pub price_date: Option<String>,
+    /// `price_date` once more, where a price is more than three times what it was, or less than a third:
+    /// until it stands here, the old ones stay in force.
+    #[serde(default)]
+    pub confirm_price: Option<String>,
     /// Nodes at most.
     pub max_nodes: u32,
     /// Tasks that a node runs at once.
@@ -281,6 +297,10 @@ pub struct Tenant {
     /// What it may use at most.
     #[serde(default)]
     pub limits: Limits,
+    /// To whom its work is charged where a job does not say: `team`, `project`, `cost-center`,
+    /// `environment`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Classes that its jobs may have; missing: all.
     #[serde(default = "all_classes")]
     pub classes: Vec<Class>,

@@ -90,7 +90,7 @@ pub struct Eta {
 }
 
 /// Money of a job.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct Cost {
     /// What was expected.
     pub estimate_usd: f64,
@@ -98,6 +98,24 @@ pub struct Cost {
     pub usd: Option<f64>,
     /// The same work, all in the realtime lane; none where nothing serves it there.
     pub all_realtime_usd: Option<f64>,
+    /// What `usd` is made of; known once the job has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<CostPart>,
+}
+
+/// A part of what a job cost.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+pub struct CostPart {
+    /// `realtime` or `deferred`.
+    pub lane: String,
+    /// The backend's or pool's name.
+    pub place: String,
+    /// `useful`; `evicted`: lost with the try that did it; `duplicate`: another try did it too.
+    pub what: String,
+    /// What it came to.
+    pub usd: f64,
+    /// Whether the price or the time was taken and not read or measured.
+    pub assumed: bool,
 }
 
 /// Why a job is where it is.

@@ -36,6 +36,15 @@ pub struct Backend {
     pub in_flight: u32,
     /// Whether it may be tried.
     pub breaker: Breaker,
+    /// How long it takes, in percent of what the catalogue says: measured by answers of the last minutes, 100
+    /// without.
+    pub pace_percent: u32,
+    /// Answers that this was measured by; older ones count less.
+    pub pace_answers: u64,
+    /// When its price was read.
+    pub price_date: String,
+    /// Days since then; none where the date says nothing.
+    pub price_age_days: Option<u64>,
 }
 
 /// Whether a backend may be tried.
@@ -85,6 +94,10 @@ pub struct Pool {
     pub resize_errors: Vec<ResizeError>,
     /// What its nodes cost in the current hour.
     pub spent_this_hour_usd: f64,
+    /// When its price was read.
+    pub price_date: String,
+    /// Days since then; none where the date says nothing.
+    pub price_age_days: Option<u64>,
     /// What the rebalancer made of it; none: it has not run.
     pub planned: Option<Planned>,
     /// The formula that sets its size now.

@@ -119,7 +119,7 @@ impl Jobs {
         if let Claim::Lost(there) = store.claim(&keys.job(), text(&job)).await? {
             return joined(&keys, &there, &job.body_hash);
         }
-        store.create(&ready_marker(&job), "").await?;
+        store.create(&ready_marker(&job, &job.pool), "").await?;
         self.list(&job).await?;
         let ring = async {
             tracing::info!(shards = job.shards.len(), "job accepted");
@@ -210,9 +210,9 @@ fn shards_of(cut: &Cut, blocks: &[Block]) -> Vec<Shard> {
     cut.shards.iter().map(shard).collect()
 }
 
-/// The marker that says that a job has shards to dispatch.
-pub(super) fn ready_marker(job: &Job) -> String {
-    key::ready(&job.pool, &job.model, job.deadline_ms / 60_000, &job.tenant, &job.job)
+/// The marker that says that a job has shards to dispatch to this pool.
+pub(super) fn ready_marker(job: &Job, pool: &str) -> String {
+    key::ready(pool, &job.model, job.deadline_ms / 60_000, &job.tenant, &job.job)
 }
 
 /// The Unix minute of an instant. A marker of the present minute is due at once.

@@ -4,27 +4,20 @@
 use bytes::Bytes;
 use facts::job::{ChunkSizes, Counts, End, Status, Stop, StopWhy};
 use facts::key::{self, JobKeys};
-use facts::{Job, State, line};
+use facts::{Job, Put, State, line};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::reason::Code;
 use serde::Deserialize;
 
 use super::accept::ready_marker;
 use super::lines::custom_id;
+use super::look::World;
+use super::spent::Spent;
 use super::{Jobs, Trouble, text};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 /// Chunks read or written at once.
 const AT_ONCE: usize = 4;
-
-/// What a summary needs besides the chunks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// Money, in millionths of a US dollar.
-    pub cost_micro_usd: u64,
-    /// Slot time.
-    pub compute_ms: u64,
-}
 
 impl Jobs {
     /// Asks a job to stop. The first reason stays.
@@ -74,7 +67,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Writes the summary of a job whose chunks all exist, and takes its markers away.
+    /// Writes the summary of a job whose chunks all exist, and takes its markers away. Returns the summary
+    /// where this call was the one that wrote it.
     ///
     /// # Errors
     /// [`Trouble`]; the next look goes on.
@@ -83,8 +77,8 @@ impl Jobs {
         job: &Job,
         state: &State,
         spent: Spent,
-        retention_days: u32,
-    ) -> Result<(), Trouble> {
+        world: World<'_>,
+    ) -> Result<Option<End>, Trouble> {
         let keys = JobKeys::new(&job.tenant, &job.job);
         let chunks = (0..)
             .zip(&job.shards)
@@ -112,12 +106,13 @@ impl Jobs {
             chunks: read.into_iter().map(|(_, sizes)| sizes).collect(),
             finished_ms: self.at_store_time(last).0,
             at_ms: self.now().0,
-            cost_micro_usd: spent.cost_micro_usd,
+            cost_micro_usd: spent.parts.iter().map(|part| part.micro_usd).sum(),
             compute_ms: spent.compute_ms,
             retries: state.shards.iter().map(|shard| shard.tries.saturating_sub(1)).sum(),
             labels: job.cost_labels(),
+            spent: spent.parts,
         };
-        self.store().create(&keys.end(), text(&end)).await?;
+        let written = self.store().create(&keys.end(), text(&end)).await?;
         self.forget_sums(&keys);
         tracing::info!(
             status = ?end.status,
@@ -126,7 +121,14 @@ impl Jobs {
             unfinished = counts.unfinished,
             "job ended"
         );
-        self.clear(job, retention_days).await
+        // Another look's summary may differ in what tasks came to: the one that is there counts.
+        let is_ours = written == Put::Created;
+        let end = if is_ours { Some(end) } else { self.fact(&keys.end()).await? };
+        if let Some(end) = &end {
+            self.charge(world.catalogue, job, end).await?;
+        }
+        self.clear(job, world.knobs.retention_days).await?;
+        Ok(end.filter(|_| is_ours))
     }
 
     async fn summary(&self, chunk: String) -> Result<(Counts, ChunkSizes), Trouble> {
@@ -140,7 +142,7 @@ impl Jobs {
 
     /// Takes the markers of an ended job away, but for the one that ends its retention.
     pub(super) async fn clear(&self, job: &Job, retention_days: u32) -> Result<(), Trouble> {
-        self.store().delete(&ready_marker(job)).await?;
+        self.store().delete(&ready_marker(job, &job.pool)).await?;
         // No job ends after its deadline by more than a sweep, and the day is the same whoever asks.
         let day = job.deadline_ms / DAY_MS + u64::from(retention_days) + 1;
         self.store().create(&key::old(day, &job.tenant, &job.job), "").await?;

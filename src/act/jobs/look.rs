@@ -14,7 +14,7 @@ use policy::units::{Millis, UnixMs};
 
 use super::accept::{minute, ready_marker};
 use super::survey::{Pass, Survey};
-use super::{Jobs, Trouble};
+use super::{Jobs, Trouble, ended};
 use crate::act::webhooks;
 use crate::catalogue::Catalogue;
 
@@ -71,16 +71,22 @@ impl Jobs {
         if matches!(survey.phase(), Phase::Waiting | Phase::Running) && survey.canary_due() {
             return Ok(Look::Check);
         }
-        let retention = world.knobs.retention_days;
         match survey.phase() {
             Phase::Ended => {
-                self.clear(&survey.job, retention).await?;
+                // Its writer may have died before the rest.
+                if let Some(end) = self.fact(&JobKeys::new(tenant, id).end()).await? {
+                    self.charge(world.catalogue, &survey.job, &end).await?;
+                }
+                self.clear(&survey.job, world.knobs.retention_days).await?;
                 webhooks::announce(self.store(), world.catalogue, &survey.job).await?;
                 return Ok(Look::Ended);
             }
             Phase::Finishing => {
-                let spent = self.spent(&survey, usd_per_slot_hour(world, &survey.job.pool)).await;
-                self.finish(&survey.job, &survey.state, spent, retention).await?;
+                let spent = self.spent(&survey, world.catalogue).await;
+                let began_ms = spent.began_ms;
+                if let Some(end) = self.finish(&survey.job, &survey.state, spent, world).await? {
+                    ended::tell(world, &survey.job, began_ms, &end);
+                }
                 webhooks::announce(self.store(), world.catalogue, &survey.job).await?;
                 return Ok(Look::Ended);
             }
@@ -89,7 +95,11 @@ impl Jobs {
             Phase::Waiting | Phase::Running => {}
         }
         self.ring_rescues(world, &survey, pass).await;
-        let marker = ready_marker(&survey.job);
+        let pool = self.pool_of(world, &survey);
+        let marker = ready_marker(&survey.job, pool);
+        if pool != survey.job.pool {
+            self.store().delete(&ready_marker(&survey.job, &survey.job.pool)).await?;
+        }
         if survey.waiting().next().is_some() && is_for_pool(world, &survey) {
             self.store().create(&marker, "").await?;
         } else {
@@ -196,12 +206,4 @@ pub(super) fn is_served(world: World<'_>, survey: &Survey) -> bool {
 pub(in crate::act) fn serves(world: World<'_>, job: &Job) -> bool {
     let same = world.catalogue.model(&job.model).is_some_and(|model| model.spec.digest == job.digest);
     same && world.catalogue.backends.iter().any(|backend| backend.models.contains(&job.model))
-}
-
-/// Price of a slot of this pool for an hour, in US dollars; 0 where the catalogue does not know it.
-fn usd_per_slot_hour(world: World<'_>, pool: &str) -> f64 {
-    let pool = world.catalogue.pools.iter().find(|found| found.facts.name == pool);
-    pool.map_or(0.0, |pool| {
-        pool.facts.price_per_node_hour.usd() / f64::from(pool.facts.slots_per_node.max(1))
-    })
 }

@@ -10,6 +10,7 @@ use facts::key::{self, JobKeys};
 use super::batch_job;
 use super::{Jobs, Trouble};
 use crate::act::files::expire;
+use crate::act::ledger::sums;
 use crate::catalogue::Pool;
 
 /// Days past which markers are looked for: a sweep that was away longer leaves the rest to the
@@ -32,6 +33,9 @@ impl Jobs {
         last.store(now, Ordering::Relaxed);
         if let Err(error) = self.retire_jobs().await {
             tracing::warn!(%error, "old jobs were not retired");
+        }
+        if let Err(error) = sums::close(self.store(), self.now()).await {
+            tracing::warn!(%error, "hours and days of the ledger were not closed");
         }
         match expire::pass(self.store(), &self.0.clock).await {
             Ok(expire::Pass::Whole) => {}

@@ -13,10 +13,9 @@ use facts::{Job, JobId, Pack, State, fold};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::canary::{self, Gate};
 use policy::request::Operation;
-use policy::rescue::At;
-use policy::units::{MicroUsd, Millis, UnixMs};
+use policy::rescue::{At, Condition};
+use policy::units::{Millis, UnixMs};
 
-use super::finish::Spent;
 use super::look::World;
 use super::{Jobs, Trouble, trace};
 use crate::act::realtime;
@@ -40,6 +39,8 @@ pub struct Survey {
     pub promoted: bool,
     /// What of it may leave for its pool.
     pub gate: Gate,
+    /// In what condition the realtime lane is for its model.
+    pub realtime: Condition,
 }
 
 /// A shard that is not done.
@@ -115,12 +116,13 @@ impl Survey {
     pub fn realtime_left(&self) -> Option<Millis> {
         let all: u64 = self.job.shards.iter().map(|shard| shard.work_ms).sum();
         let left = self.state.work_left_ms(&self.job);
-        self.job.estimate.realtime_ms.map(|whole| Millis(whole).scaled(left, all.max(1)))
+        let whole = self.job.estimate.realtime_ms.map(Millis)?;
+        Some(self.realtime.of(whole).scaled(left, all.max(1)))
     }
 
     /// How long one chunk takes in the realtime lane.
     pub fn realtime_chunk(&self) -> Millis {
-        let whole = Millis(self.job.estimate.realtime_ms.unwrap_or(0));
+        let whole = self.realtime.of(Millis(self.job.estimate.realtime_ms.unwrap_or(0)));
         whole.scaled(u64::from(self.job.chunk_lines), self.job.lines().max(1))
     }
 }
@@ -144,7 +146,8 @@ impl Jobs {
             open = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         }
         let checked = listing.iter().any(|found| found.key == keys.canary());
-        let mut survey = Survey { job, state, open, promoted, gate: Gate::Open };
+        let realtime = self.condition(&job.model);
+        let mut survey = Survey { job, state, open, promoted, gate: Gate::Open, realtime };
         survey.gate = self.gate(&survey, checked, pass);
         Ok(Some(survey))
     }
@@ -271,58 +274,5 @@ impl Jobs {
     pub async fn log_of(&self, pack: &str, bytes_max: usize) -> Result<Option<bytes::Bytes>, Trouble> {
         let (Some(batch), Some(pack)) = (self.batch(), self.pack(pack).await?) else { return Ok(None) };
         Ok(batch.task_file_tail(&pack.batch_job, &pack.pack, "stderr.txt", bytes_max).await?)
-    }
-
-    /// What a job's tries came to: slot time of its share in each task at the pool's price, and the
-    /// estimate for what ran in the realtime lane. A task that is not known any more counts as expected.
-    pub(super) async fn spent(&self, survey: &Survey, usd_per_slot_hour: f64) -> Spent {
-        let (job, state) = (&survey.job, &survey.state);
-        let keys = JobKeys::new(&job.tenant, &job.job);
-        let all: u64 = job.shards.iter().map(|shard| shard.work_ms).sum();
-        let mut spent = Spent::default();
-        let mut tasks: HashMap<String, Option<(u64, u64)>> = HashMap::new();
-        let tries = (0..).zip(job.shards.iter().zip(&state.shards));
-        let tries = tries.flat_map(|(n, (shard, seen))| (1..=seen.tries).map(move |k| (n, k, shard)));
-        let reads: Vec<_> = tries
-            .map(|(n, k, shard)| {
-                let key = keys.try_(n, k);
-                async move { (shard, self.fact::<Try>(&key).await) }
-            })
-            .collect();
-        let mut reads = stream::iter(reads).buffered(AT_ONCE);
-        while let Some((shard, tried)) = reads.next().await {
-            let Ok(Some(tried)) = tried else { continue };
-            match tried.place {
-                Place::Realtime { work_ms, .. } => {
-                    let whole = MicroUsd(job.estimate.realtime_cost_micro_usd.unwrap_or(0));
-                    spent.cost_micro_usd += whole.scaled(work_ms, all.max(1)).0;
-                    spent.compute_ms += work_ms;
-                }
-                Place::Deferred { pack } => {
-                    if !tasks.contains_key(&pack) {
-                        let ran = self.ran_ms(&pack).await;
-                        tasks.insert(pack.clone(), ran);
-                    }
-                    let ms = match tasks[&pack] {
-                        Some((ran, work)) => ran * shard.work_ms / work.max(1),
-                        None => shard.work_ms,
-                    };
-                    spent.compute_ms += ms;
-                    spent.cost_micro_usd += (ms as f64 / 3_600_000.0 * usd_per_slot_hour * 1e6) as u64;
-                }
-            }
-        }
-        spent
-    }
-
-    /// How long a pack's task ran, and how much work was expected of it.
-    async fn ran_ms(&self, pack: &str) -> Option<(u64, u64)> {
-        let (pack, task) = self.task_of(pack).await.ok()??;
-        // A task that was sent back to the queue shows when it began there, not how long it ran.
-        if task.state == TaskState::Active {
-            return None;
-        }
-        let (started, ended) = (task.started?, task.ended.unwrap_or_else(|| self.now()));
-        Some((ended.since(started).0, pack.work_ms))
     }
 }

@@ -68,7 +68,7 @@ impl Jobs {
         self.gave(pool, world.catalogue, packs.iter().flatten());
         let mut gone = BTreeSet::new();
         for survey in &surveys {
-            if self.unmark_if_sent(survey).await? {
+            if self.unmark_if_sent(survey, pool).await? {
                 gone.insert(&survey.job.job);
             }
         }
@@ -139,15 +139,15 @@ impl Jobs {
         Ok(surveys)
     }
 
-    /// Takes the ready marker of a job away whose shards all have a try. Says whether it did.
-    async fn unmark_if_sent(&self, survey: &Survey) -> Result<bool, Trouble> {
+    /// Takes the ready marker of a job in this pool away where its shards all have a try. Says whether it did.
+    async fn unmark_if_sent(&self, survey: &Survey, pool: &Pool) -> Result<bool, Trouble> {
         let keys = JobKeys::new(&survey.job.tenant, &survey.job.job);
         for open in survey.waiting() {
             if !self.store().exists(&keys.try_(open.shard, open.k + 1)).await? {
                 return Ok(false);
             }
         }
-        self.store().delete(&ready_marker(&survey.job)).await?;
+        self.store().delete(&ready_marker(&survey.job, &pool.facts.name)).await?;
         Ok(true)
     }
 }

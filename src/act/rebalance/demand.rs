@@ -50,6 +50,11 @@ pub async fn demands(jobs: &Jobs, world: World<'_>) -> Result<Demands, Trouble> 
     let whole = open.iter().skip(FOLDED_MAX).map(|job| Ok(Some(untouched(world, job))));
     for (job, demand) in open.iter().zip(folded.into_iter().chain(whole)) {
         if let Some(demand) = demand? {
+            // Its own pool keeps it in mind, or it would never get a node to come back to.
+            let elsewhere = jobs.taken_by(world, job, false);
+            if elsewhere != job.pool {
+                demands.by_pool.entry(elsewhere.to_owned()).or_default().push(demand);
+            }
             demands.by_pool.entry(job.pool.clone()).or_default().push(demand);
         }
     }

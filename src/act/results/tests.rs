@@ -80,6 +80,7 @@ async fn written(store: &Store, job: &Job, bad: &[u64], missing: &[u64]) -> (End
         compute_ms: 0,
         retries: 0,
         labels: std::collections::BTreeMap::new(),
+        spent: Vec::new(),
     };
     (end, files)
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use facts::fold::Phase;
-use facts::job::{End, Kind, Status, Stop};
+use facts::job::{End, Kind, Spent, Status, Stop};
 use facts::view::PoolView;
 use policy::canary::Gate;
 use policy::dispatch;
 use policy::reason::{Code, Evidence, Reason};
 use policy::rescue::At;
 use policy::units::{MicroUsd, Millis, UnixMs};
-use wire::jobs::{Cost, Eta, Items, JobView, Links, ReasonView, Shards};
+use wire::jobs::{Cost, CostPart, Eta, Items, JobView, Links, ReasonView, Shards};
 
 use super::pool;
 use crate::act::jobs::survey::{Open, Survey};
@@ -79,12 +79,23 @@ pub fn view(survey: &Survey, beside: &Beside, now: UnixMs) -> JobView {
             estimate_usd: dollars(job.estimate.cost_micro_usd),
             usd: end.map(|end| dollars(end.cost_micro_usd)),
             all_realtime_usd: job.estimate.realtime_cost_micro_usd.map(dollars),
+            parts: end.map(|end| end.spent.iter().map(part).collect()).unwrap_or_default(),
         },
         reasons: shown_reasons(survey, beside, now),
         labels: job.labels.clone(),
         trace_id: trace_id(job).map(str::to_owned),
         links: Links { job: link(""), result: link("/result"), logs: link("/logs") },
         id,
+    }
+}
+
+fn part(part: &Spent) -> CostPart {
+    CostPart {
+        lane: part.lane.as_str().to_owned(),
+        place: part.place.clone(),
+        what: part.what.as_str().to_owned(),
+        usd: part.micro_usd as f64 / 1e6,
+        assumed: part.price.assumed,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What attributes of types cannot say: either-or, names of members, members that need each other.
 
+use facts::dead::Reason;
 use serde_json::{Value, json};
+use wire::dead::LETTERS_MAX;
 
 /// Adds it to a description.
 pub fn add(description: &mut Value) {
@@ -15,6 +17,7 @@ pub fn add(description: &mut Value) {
         &mut schemas["UploadComplete"]["properties"]["part_ids"],
         json!({ "uniqueItems": true, "items": part }),
     );
+    schemas["ReplayWish"] = replay_wish();
     schemas["Question"] = question();
     // Events are the backend's: no schema of an answer fits them.
     for path in ["/api/v1/chat/completions", "/api/v1/completions"] {
@@ -28,6 +31,34 @@ fn merge(schema: &mut Value, more: Value) {
         panic!("schemas of properties are objects");
     };
     schema.extend(more);
+}
+
+/// Letters by their ids, or by what they have in common. A member may be left out, but is never null.
+fn replay_wish() -> Value {
+    let name = json!({ "type": "string", "minLength": 1, "maxLength": 64 });
+    let time = json!({ "type": "integer", "minimum": 0, "maximum": 9_999_999_999_999_u64 });
+    let id = json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" });
+    let common = json!({
+        "reason": { "type": "string", "enum": Reason::ALL.map(Reason::as_str) },
+        "model": name, "tenant": name, "since_unix_ms": time, "until_unix_ms": time,
+        "limit": { "type": "integer", "minimum": 1, "maximum": LETTERS_MAX },
+        "after": { "type": "string", "pattern": "^[0-9]{13}-[0-9a-f]{64}$" },
+        "dry_run": { "type": "boolean" },
+    });
+    let selections = ["reason", "model", "tenant", "since_unix_ms", "until_unix_ms"];
+    let by_common = selections.map(|name| {
+        json!({ "type": "object", "required": [name], "additionalProperties": false, "properties": common })
+    });
+    let by_ids = json!({
+        "type": "object", "required": ["ids"], "additionalProperties": false, "properties": {
+            "ids": { "type": "array", "items": id, "minItems": 1, "maxItems": LETTERS_MAX, "uniqueItems": true },
+            "dry_run": { "type": "boolean" },
+        },
+    });
+    json!({
+        "description": "which letters, by id or by what they have in common (at least one of these); `limit` is 100 where it is left out",
+        "anyOf": std::iter::once(by_ids).chain(by_common).collect::<Vec<_>>(),
+    })
 }
 
 /// A text, several, one as token ids, several as token ids.

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
+use wire::cost::Report;
 use wire::jobs::ReasonView;
 use wire::status::Status;
 
@@ -12,6 +13,7 @@ use crate::triggers::health::Health;
 #[derive(OpenApi)]
 #[openapi(paths(
     status,
+    cost,
     wanted_replicas,
     list_knobs,
     change_knobs,
@@ -33,6 +35,28 @@ pub struct Replicas {
     /// Why.
     #[schema(value_type = Object)]
     reason: ReasonView,
+}
+
+/// What rows of a cost report are told apart by.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum By {
+    /// Label `team`.
+    Team,
+    /// Label `project`.
+    Project,
+    /// Label `cost-center`.
+    CostCenter,
+    /// Label `environment`.
+    Environment,
+    /// The tenant.
+    Tenant,
+    /// `realtime` or `deferred`.
+    Lane,
+    /// The model's id.
+    Model,
+    /// The job's id.
+    Job,
 }
 
 /// What is in force after reading knobs and catalogue anew.
@@ -90,6 +114,13 @@ pub struct Kept {
     responses((status = 200, description = "what is broken, at risk and wasted; as text where `Accept` begins so",
         content((Status = "application/json"), (String = "text/plain")))))]
 fn status() {}
+
+#[utoipa::path(get, path = "/api/status/cost",
+    params(("month" = Option<String>, Query, description = "as 2026-11, in UTC; this month where it is missing", pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])$"),
+        ("by" = Option<By>, Query, description = "what rows are told apart by; `team` where it is missing")),
+    responses((status = 200, body = Report, description = "what the month cost: its rows sum to the total"),
+        (status = 503, description = "the ledger cannot be read now")))]
+fn cost() {}
 
 #[utoipa::path(get, path = "/api/status/replicas/{backend}",
     params(("backend" = String, Path, description = "a backend's name", pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f./%]+$")),

@@ -47,14 +47,23 @@ pub const ROUTES: &[Route] = &[
     route("/api/jobs/{id}/promote", "POST"),
     route("/api/explain", "POST"),
     route("/api/status", "GET, HEAD"),
+    route("/api/status/cost", "GET, HEAD"),
     route("/api/status/replicas/{backend}", "GET, HEAD"),
     route("/api/operate/knobs", "GET, HEAD, PATCH"),
     route("/api/operate/knobs/refresh", "POST"),
     route("/api/operate/knobs/rollback", "POST"),
+    route("/api/operate/dead", "GET, HEAD"),
+    route("/api/operate/dead/replay", "POST"),
+    route("/api/operate/dead/{id}", "GET, HEAD, DELETE"),
     route("/api/health", "GET, HEAD"),
     route("/api/openapi.json", "GET, HEAD"),
     Route { path: "/api/alerts", methods: "POST", host_only: true },
 ];
+
+/// The path of the table that these segments are one of; none: they are none.
+pub fn named(segments: &[&str]) -> Option<&'static str> {
+    ROUTES.iter().map(|route| route.path).find(|path| matches(path, segments))
+}
 
 /// Whether this method of this path is served.
 ///
@@ -101,6 +110,7 @@ mod tests {
             ("api/v1/models/org/m", Method::GET, "unsupported_endpoint"),
             ("api/v1/responses", Method::POST, "unsupported_endpoint"),
             ("api/alerts", Method::POST, "not_found"),
+            ("api/operate/dead/replay", Method::GET, "POST"),
             ("api", Method::GET, "not_found"),
         ];
         for (path, method, wanted) in cases {

@@ -10,9 +10,11 @@ mod wish;
 
 use std::borrow::Cow;
 
+use audit::action::Did;
 use facts::job::StopWhy;
 use facts::{Job, JobId, key};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
 use wire::catalogue::Permission;
 use wire::openai::{Batch, BatchList, BatchStatus};
 
@@ -23,6 +25,7 @@ use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::failure::{Failure, Kind as Fault};
 use crate::http::{self, Method, Request, Response};
+use crate::triggers::acted;
 use crate::triggers::jobs::trouble;
 
 /// Largest `limit` of a list, and the usual one (the vendor's own).
@@ -79,6 +82,9 @@ async fn cancel(app: &App, request: &Request, id: &str) -> Result<Response, Fail
     let marked = app.store.create(&key::due(key::NOW, tenant, &job.job), "").await;
     marked.map_err(|error| store_failed(&error))?;
     app.jobs.ring(tenant, &job.job, None).await;
+    let (target, actor) = (format!("{tenant}/{}", job.job), caller.actor());
+    let changed = (json!(batch.status), json!(BatchStatus::Cancelling));
+    acted(app, (request, &actor), Did::JobCancelled, &target, changed).await;
     answer_of(app, &job).await
 }
 

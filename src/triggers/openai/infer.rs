@@ -1,15 +1,17 @@
 //! One inference request: gather what is seen, ask policy, carry it out; a try that fails before its
 //! first byte goes back to policy with that failure in the snapshot.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use facts::ledger::{self, Amount, Charge, Price, What};
 use policy::admit::{Ask, Limited};
-use policy::estimate::Choice;
-use policy::request::{Answer, Lane, Operation};
+use policy::estimate::{self, Choice};
+use policy::reason::Code;
+use policy::request::{Answer, Lane, Operation, Tier};
 use policy::snapshot::{Attempt, Failure as TryFailure, Snapshot};
 use policy::units::Millis;
-use policy::{Decision, route, route::Verdict};
+use policy::{Decision, cost, route, route::Verdict};
 use wire::catalogue::Permission;
 
 use super::controls::{self, Controls, HEADERS_WITHIN};
@@ -19,13 +21,15 @@ use super::refuse;
 use super::shape::{self, Shape};
 use super::tier;
 use crate::act::forward::{Outcome, Try, forward};
+use crate::act::ledger::prices;
 use crate::app::App;
 use crate::auth::{self, Caller};
-use crate::catalogue::{self, Catalogue, Model};
+use crate::catalogue::{self, Backend, Catalogue, Model};
 use crate::failure::{Failure, Kind};
-use crate::http::{self, BODY_BYTES_MAX, Request, Response};
-use crate::metrics::Elsewhere;
+use crate::http::{self, BODY_BYTES_MAX, HeaderMap, Request, Response};
+use crate::metrics::{self, Elsewhere, names};
 use crate::observe;
+use crate::telemetry;
 
 /// Tries of one request, at most: policy stops earlier unless many backends serve the model.
 const TRIES_MAX: usize = 6;
@@ -107,6 +111,31 @@ pub fn wanted(
     }
 }
 
+/// How long a backend should take by the catalogue for this body of a job's line, sent to it now; none where
+/// that cannot be told.
+pub fn expected(
+    app: &App,
+    catalogue: &Catalogue,
+    backend: &Backend,
+    (operation, body): (Operation, &[u8]),
+) -> Option<Millis> {
+    let shape = shape::read(operation, body).ok()?;
+    let now = app.now();
+    let controls = controls::read_unjudged(&HeaderMap::new(), now).ok()?;
+    let wanted = wanted(catalogue.model(&shape.model)?, operation, &shape, &controls, now);
+    let seen = observe::backend_now(backend, &app.metrics, &app.views, now);
+    estimate::expected(&seen, &wanted)
+}
+
+/// Where a decision sends the work; none: nowhere.
+fn decision_lane(decision: &Decision) -> Option<Lane> {
+    match &decision.verdict {
+        Verdict::Realtime(_) => Some(Lane::Realtime),
+        Verdict::Deferred(_) => Some(Lane::Deferred),
+        Verdict::Refuse(_) => None,
+    }
+}
+
 /// Everything that one request is decided and carried out with.
 pub struct Work<'a> {
     /// The process.
@@ -130,8 +159,10 @@ impl Work<'_> {
         let mut tried = Vec::new();
         let mut admitted = false;
         for _ in 0..TRIES_MAX {
+            let began = Instant::now();
             let snapshot = self.see(&tried);
             let decision = route(&self.app.knobs.knobs(), &self.wanted, &snapshot);
+            self.took("decide", decision_lane(&decision).unwrap_or(Lane::Realtime), began);
             self.record(&snapshot, &decision);
             let choice = match &decision.verdict {
                 Verdict::Realtime(choice) => choice,
@@ -149,8 +180,15 @@ impl Work<'_> {
             if choice.lane == Lane::Deferred {
                 return defer::accept(self, &decision, choice, &body, body_hash).await;
             }
-            match self.attempt(choice, body.clone(), tried.is_empty()).await {
-                Some(Outcome::Answered(response)) => return Ok(self.tell(response, &decision, choice)),
+            let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);
+            let expected = seen.and_then(|backend| estimate::expected(backend, &self.wanted));
+            let (began, first) = (Instant::now(), tried.is_empty());
+            match self.attempt(&decision, choice, (body.clone(), expected), first).await {
+                Some(Outcome::Answered(response)) => {
+                    self.took("first_byte", Lane::Realtime, began);
+                    self.took("total", Lane::Realtime, self.request.began);
+                    return Ok(self.tell(response, &decision, choice));
+                }
                 Some(Outcome::Refused(response)) => return Ok(response),
                 Some(Outcome::Failed(failure)) => {
                     tried.push(Attempt { backend: choice.place.clone(), failure });
@@ -161,6 +199,23 @@ impl Work<'_> {
         }
         let message = "every try at a backend failed; try again";
         Err(Failure::new(Kind::Upstream, "backends_failed", message).retry_after(1_000))
+    }
+
+    /// Measures how long a stage of this request took.
+    fn took(&self, stage: &str, lane: Lane, began: Instant) {
+        let route = match self.wanted.operation {
+            Operation::Embeddings => "embeddings",
+            Operation::ChatCompletions => "chat_completions",
+            Operation::Completions => "completions",
+        };
+        let tier = match self.wanted.tier {
+            Tier::Default => "default",
+            Tier::Priority => "priority",
+            Tier::Flex => "flex",
+        };
+        let took_ms = began.elapsed().as_secs_f64() * 1_000.0;
+        let labels = [stage, audit::lane(lane), route, &self.model.spec.id, tier];
+        telemetry::measure(&names::LATENCY, took_ms, &labels);
     }
 
     pub(super) fn see(&self, tried: &[Attempt]) -> Snapshot {
@@ -191,15 +246,25 @@ impl Work<'_> {
         self.app.views.tenant(&self.caller.tenant().id, &self.app.process(), self.app.now())
     }
 
-    async fn attempt(&self, choice: &Choice, body: Bytes, first: bool) -> Option<Outcome> {
+    async fn attempt(
+        &self,
+        decision: &Decision,
+        choice: &Choice,
+        (body, expected): (Bytes, Option<Millis>),
+        first: bool,
+    ) -> Option<Outcome> {
         let app = self.app;
         let backend = self.catalogue.backend(&choice.place)?;
         let counts = app.metrics.backend(&backend.name);
-        let under_way = counts.begin(app.now())?;
+        let mut under_way = counts.begin(app.now())?;
+        if decision.reasons.iter().any(|reason| reason.code == Code::ColdStart) {
+            under_way.expect_start();
+        }
         if !first {
             app.metrics.retried();
         }
-        app.metrics.spent(app.now(), choice.cost);
+        let team = metrics::team(self.catalogue, &self.caller.tenant().id, None);
+        app.metrics.spent(app.now(), team, choice.cost);
         let request = self.request;
         let tried = Try {
             backend,
@@ -209,13 +274,52 @@ impl Work<'_> {
             id: &request.id,
             body,
             within: self.time_left(),
-            span: &request.span,
+            expected,
+            asked_by: None,
         };
         let outcome = forward(&app.client, tried, under_way, || app.now()).await;
         if let Outcome::Failed(TryFailure::Warming { .. } | TryFailure::Overloaded { .. }) = outcome {
             counts.turn_away(app.now());
         }
+        self.charge(backend, &outcome);
         Some(outcome)
+    }
+
+    /// Books what a try used in the ledger: as its work is expected to take, because what was measured has
+    /// waiting in it. One that broke off or took too long worked for nothing; one that found no replica, or
+    /// was at fault itself, did not work.
+    fn charge(&self, backend: &Backend, outcome: &Outcome) {
+        let what = match outcome {
+            Outcome::Answered(_) => What::Useful,
+            Outcome::Failed(TryFailure::TimedOut | TryFailure::Broken) => What::Evicted,
+            Outcome::Failed(_) | Outcome::Refused(_) => return,
+        };
+        let (wanted, tenant) = (&self.wanted, self.caller.tenant());
+        let slots = u64::from(backend.facts.slots_per_replica.max(1));
+        let us = estimate::work(&backend.facts.speed, wanted).p50.0.saturating_mul(1_000) / slots;
+        let price = prices::of_replica(backend);
+        let cost = cost::of_time(us, backend.facts.price_per_replica_hour);
+        let useful = u64::from(what == What::Useful);
+        let amount = Amount {
+            us,
+            requests: 1,
+            items: useful * wanted.items,
+            tokens: useful * wanted.tokens_in.0.saturating_add(wanted.tokens_out.0),
+            // It is there already, failed tries and all.
+            realtime_micro_usd: cost.0,
+            not_in_realtime: 0,
+        };
+        let charge = Charge {
+            lane: ledger::Lane::Realtime,
+            place: backend.name.clone(),
+            what,
+            tenant: tenant.id.clone(),
+            labels: tenant.labels.clone(),
+            model: wanted.model.clone(),
+            job: None,
+            price: Price { assumed: true, ..price },
+        };
+        self.app.tally.book(charge, amount, self.app.now());
     }
 
     /// How long headers may still take, in real time.
@@ -232,7 +336,9 @@ impl Work<'_> {
 
     pub(super) fn record(&self, snapshot: &Snapshot, decision: &Decision) {
         let reason = decision.reasons.first().expect("a decision has at least one reason");
-        self.app.metrics.decided(reason.code);
+        let lane = decision_lane(decision).map_or("refused", audit::lane);
+        let class = self.controls.class.unwrap_or_default();
+        self.app.metrics.decided(lane, &self.model.spec.id, class, reason.code);
         let facts = audit::Facts {
             tenant: &self.caller.tenant().id,
             request_id: self.request.id.to_str().unwrap_or_default(),
@@ -245,7 +351,6 @@ impl Work<'_> {
 
     /// A refused request is demand too: the scaler must see it.
     fn note_turned_away(&self, decision: &Decision) {
-        use policy::reason::Code;
         let code = decision.reasons.first().map(|reason| reason.code);
         if matches!(code, Some(Code::Overloaded | Code::Warming)) {
             let realtime = decision.choices.iter().filter(|choice| choice.lane == Lane::Realtime);

@@ -55,6 +55,8 @@ fn one(pool: &Pool, seen: &PoolView, formula: String, now: UnixMs) -> status::Po
         resize_errors: seen.size.errors.iter().map(|error| resize_error(seen, error)).collect(),
         spent_this_hour_usd: seen.spend.of_hour(now.0) as f64 / 1e6,
         planned: seen.planned.as_ref().map(|made| planned(made, formula, now)),
+        price_date: pool.price_date.clone(),
+        price_age_days: super::prices::age_days(&pool.price_date, now),
         formula: status::Formula {
             enabled: seen.formula.enabled,
             ours: seen.formula.ours,

@@ -71,7 +71,9 @@ async fn storm(seed: u64) -> u32 {
         }
     }
     let end = rig.recover(&job.job).await;
-    rig.assert_complete(&job, &end).await;
+    // The mark of an item whose worker was killed after it had put the chunk is nobody's any more; it goes
+    // with the job.
+    rig.assert_results(&job, &end).await;
     killed + workers_killed
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use facts::JobId;
 use handler::telemetry;
 use serde_json::Value;
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 use super::rig::{Rig, SLOW};
 
@@ -39,6 +41,10 @@ async fn every_line_about_a_job_names_its_trace() {
     let logged = telemetry::lines("info,local=off", move || writer.clone()).unwrap();
     // This runtime is this one thread.
     let _logging = tracing::subscriber::set_default(logged);
+    // With one subscriber alive, a call site that another test's thread meets first is asked of that
+    // thread's default, which is none, and stays off (`Rebuilder::JustOne` in tracing-core). With two
+    // alive, both are asked.
+    let _second = Dispatch::new(NoSubscriber::new());
     let rig = Rig::start(SLOW).await;
     let app = rig.process().await;
     let id = JobId::random();

@@ -245,7 +245,7 @@ pub(super) fn expand(text: &str, setting: &dyn Fn(&str) -> Option<String>) -> St
 }
 
 /// A .NET time span: `hh:mm:ss` or `d.hh:mm:ss`, with an optional fraction.
-pub(super) fn time_span(text: &str) -> Option<Duration> {
+pub(crate) fn time_span(text: &str) -> Option<Duration> {
     let (days, clock) = match text.split_once('.') {
         Some((days, clock)) if clock.contains(':') => (days.parse::<u64>().ok()?, clock),
         _ => (0, text),

@@ -227,6 +227,7 @@ impl Stack {
             ready.webhook_secret = Some(keys::webhook_secret().map_err(io("no random bytes"))?);
         }
         let own = platform::app_settings(options.clock, &files, &ready, (&storage, &batch, &telemetry));
+        ready.settings = own.iter().cloned().collect();
         let settings = options.settings.iter().cloned().chain(own).collect();
         let stop = CancellationToken::new();
         let run = platform::HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
@@ -369,8 +370,8 @@ fn start_batch(
         "id": POOL,
         "vmSize": "STANDARD_NC4AS_T4_V3",
         "virtualMachineConfiguration": {
-            "imageReference": {"publisher": "microsoft-dsvm", "offer": "ubuntu-hpc", "sku": "2204"},
-            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+            "imageReference": {"publisher": "microsoft-dsvm", "offer": "ubuntu-hpc", "sku": "2404"},
+            "nodeAgentSKUId": "batch.node.ubuntu 24.04",
         },
         "taskSlotsPerNode": 1,
     });

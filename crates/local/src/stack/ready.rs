@@ -50,6 +50,9 @@ pub struct Ready {
     pub telemetry_url: String,
     /// The staged folder.
     pub app_root: String,
+    /// App settings of the handler, but keys of further backends: for programs that start it a second time.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// `handler` and `replica-N`, as they run now.
     pub pids: BTreeMap<String, u32>,
 }
@@ -76,6 +79,7 @@ impl Ready {
             realtime_url: front.url(),
             telemetry_url: telemetry.url(),
             app_root: files.app.display().to_string(),
+            settings: BTreeMap::new(),
             pids: BTreeMap::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use autoscale::lint::{Finding, Severity};
+use autoscale::lint::Finding;
 use serde_json::json;
 
 use super::show;
@@ -10,6 +10,7 @@ use super::source::Source;
 use crate::Failure;
 use crate::cli::FormulaLint;
 use crate::print::Printer;
+use crate::tally::Tally;
 
 /// Lints a formula. The exit code is 1 where something is worse than a note.
 ///
@@ -17,20 +18,23 @@ use crate::print::Printer;
 /// When the file cannot be read or holds no formula.
 pub(super) fn run(flags: &FormulaLint, printer: &Printer) -> Result<ExitCode, Failure> {
     let Source { text, slots } = super::formula(&flags.file)?;
-    let formula = match autoscale::parse(&text) {
+    let Some(tally) = judged(&text, flags.slots.or(slots), printer) else { return Ok(ExitCode::FAILURE) };
+    printer.say(&tally.to_string());
+    Ok(if tally.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tells each finding, or the mistake for which the service would refuse the formula.
+pub(crate) fn judged(text: &str, slots: Option<u32>, printer: &Printer) -> Option<Tally> {
+    let formula = match autoscale::parse(text) {
         Ok(formula) => formula,
         Err(mistake) => {
-            show::mistake(&text, &mistake, printer);
-            return Ok(ExitCode::FAILURE);
+            show::mistake(text, &mistake, printer);
+            return None;
         }
     };
-    let findings = autoscale::lint::lint(&formula, flags.slots.or(slots));
-    for finding in &findings {
-        tell(&text, finding, printer);
-    }
-    printer.say(&summary(&findings));
-    let is_sound = findings.iter().all(|finding| finding.severity == Severity::Note);
-    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let findings = autoscale::lint::lint(&formula, slots);
+    findings.iter().for_each(|finding| tell(text, finding, printer));
+    Some(Tally::of(findings.iter().map(|finding| finding.severity.as_str())))
 }
 
 fn tell(text: &str, finding: &Finding, printer: &Printer) {
@@ -44,15 +48,4 @@ fn tell(text: &str, finding: &Finding, printer: &Printer) {
     printer.say(&format!("  {what}"));
     printer.say(&format!("  remedy: {remedy}"));
     printer.say("");
-}
-
-fn summary(findings: &[Finding]) -> String {
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let counts =
-        [Severity::Error, Severity::Warning, Severity::Note].map(|severity| (count(severity), severity));
-    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-    let told =
-        counts.map(|(count, severity)| format!("{count} {severity}{}", if count > 1 { "s" } else { "" }));
-    let told: Vec<String> = told.collect();
-    if told.is_empty() { "nothing was found".to_owned() } else { told.join(", ") }
 }

@@ -8,10 +8,10 @@
 //! - [`explain`]: statement by statement
 
 mod explain;
-mod lint;
+pub(crate) mod lint;
 mod samples;
 mod show;
-mod source;
+pub(crate) mod source;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -135,6 +135,11 @@ impl Pool {
     }
 }
 
+/// The text of the formula that a file holds, and `taskSlotsPerNode` where the file says it.
+pub(crate) fn text_of(path: &Path) -> Result<(String, Option<u32>), Failure> {
+    formula(path).map(|Source { text, slots }| (text, slots))
+}
+
 /// The formula that a file holds, and what the file says of its pool.
 fn formula(path: &Path) -> Result<Source, Failure> {
     let content = read(path, FORMULA_BYTES_MAX)?;
@@ -142,7 +147,7 @@ fn formula(path: &Path) -> Result<Source, Failure> {
 }
 
 /// A file's text, or standard input's for `-`.
-fn read(path: &Path, bytes_max: u64) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().take(bytes_max + 1).read_to_string(&mut text)

@@ -64,7 +64,7 @@ fn find(json: &Value, slots: Option<u32>, depth: usize, found: &mut Vec<Source>)
 }
 
 /// A string, or an array of strings as its lines.
-fn lines(json: &Value) -> Option<String> {
+pub(crate) fn lines(json: &Value) -> Option<String> {
     match json {
         Value::String(text) => Some(text.clone()),
         Value::Array(lines) if !lines.is_empty() => {

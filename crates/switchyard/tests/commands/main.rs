@@ -1,7 +1,10 @@
 //! The commands for deferred work: the real program against a server that follows a script.
 #![expect(clippy::disallowed_methods, reason = "starts the program under test")]
 
+mod dead;
+mod doctor;
 mod formula;
+mod pool;
 mod script;
 mod submit;
 mod tenant;

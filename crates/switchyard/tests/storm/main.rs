@@ -8,6 +8,7 @@
 //! - [`client`]: a client that asks again until it is answered
 //! - [`processes`]: who runs, as the kernel sees it
 //! - [`check`]: what must hold once the job has ended
+//! - [`versions`]: one version of the programs takes over from another, in the middle of a job
 //! - [`volume`]: a million lines instead of a storm, and what they cost
 //!
 //! Who is next comes from a seed; when, from the job: a strike waits until the job has got further by a few
@@ -21,6 +22,7 @@ mod client;
 mod processes;
 mod stack;
 mod strike;
+mod versions;
 mod volume;
 
 use std::time::{Duration, Instant};

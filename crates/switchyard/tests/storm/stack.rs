@@ -24,6 +24,8 @@ const HOST_ENDED: &str = "the host ended; it is started again";
 /// A stack of this test's own.
 pub struct Stack {
     up: Child,
+    /// The `switchyard` that is run.
+    program: PathBuf,
     folder: PathBuf,
     epoch_ms: u64,
     speed: f64,
@@ -37,12 +39,21 @@ impl Stack {
 
     /// The same with a clock that runs this fast.
     pub async fn start_at(speed: f64) -> Stack {
+        Stack::start_of(Path::new(env!("CARGO_BIN_EXE_switchyard")), speed, &[]).await
+    }
+
+    /// A stack of the version that this `switchyard` is of, built already.
+    pub async fn start_version(program: &Path) -> Stack {
+        Stack::start_of(program, SPEED, &["--no-build"]).await
+    }
+
+    async fn start_of(program: &Path, speed: f64, further: &[&str]) -> Stack {
         let folder = std::env::temp_dir().join(format!("switchyard-storm-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         let epoch_ms = Clock::REAL.now_ms();
-        let up = spawn(&folder, (epoch_ms, speed), &[]);
-        let mut stack = Stack { up, folder, epoch_ms, speed };
+        let up = spawn(program, &folder, (epoch_ms, speed), further);
+        let mut stack = Stack { up, program: program.to_owned(), folder, epoch_ms, speed };
         stack.until_ready().await;
         stack
     }
@@ -102,12 +113,18 @@ impl Stack {
         self.start_again(&left).await;
     }
 
+    /// The same, and what starts again is of the version that this `switchyard` is of.
+    pub async fn kill_all_for(&mut self, program: &Path) {
+        self.program = program.to_owned();
+        self.kill_all().await;
+    }
+
     async fn start_again(&mut self, left: &[Process]) {
         self.up.wait().unwrap();
         std::fs::remove_file(self.ready_file()).unwrap();
         tokio::time::sleep(RESTART_AFTER).await;
         // The first start has built the programs.
-        self.up = spawn(&self.folder, (self.epoch_ms, self.speed), &["--no-build"]);
+        self.up = spawn(&self.program, &self.folder, (self.epoch_ms, self.speed), &["--no-build"]);
         self.until_ready().await;
         let gone = async || (!left.iter().any(Process::is_alive)).then_some(());
         until("the leftovers of the killed stack to be ended", gone).await;
@@ -200,9 +217,9 @@ fn model() -> PathBuf {
     local::cargo::workspace_root().join("crates/engine/testdata/synthetic-bert")
 }
 
-fn spawn(folder: &Path, (epoch_ms, speed): (u64, f64), further: &[&str]) -> Child {
+fn spawn(program: &Path, folder: &Path, (epoch_ms, speed): (u64, f64), further: &[&str]) -> Child {
     let log = OpenOptions::new().create(true).append(true).open(folder.join("up.log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_switchyard"))
+    Command::new(program)
         .args(["up", "--port", "0", "--cold-start", "0.1", "--boot", BOOT_S, "--model"])
         .arg(model())
         .arg("--state")

@@ -151,7 +151,7 @@ async fn evict(stack: &Stack) {
 }
 
 /// Chunks that exist whole; the store renames a file when it is.
-fn count_of(chunks: &std::path::Path) -> u64 {
+pub fn count_of(chunks: &std::path::Path) -> u64 {
     let entries = std::fs::read_dir(chunks).into_iter().flatten().flatten();
     entries.filter(|entry| entry.path().extension().is_some_and(|found| found == "jsonl")).count() as u64
 }

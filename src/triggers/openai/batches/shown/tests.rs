@@ -60,6 +60,7 @@ fn end(status: Status, completed: u64, failed: u64) -> End {
         compute_ms: 0,
         retries: 0,
         labels: BTreeMap::new(),
+        spent: Vec::new(),
     }
 }
 
