@@ -1,12 +1,13 @@
 """What is in a storage account before Switchyard uses it, by the vendor's own SDKs.
 
 Usage: account.py FOLDER [deployment], with STORAGE in the environment: a connection string with the account's key.
-Makes container `contract` and writes two signatures to FOLDER: of that container, and of the account.
+Makes container `contract` and writes signatures to FOLDER: of that container, of the container of facts, and of
+the account's queues.
 
-With `deployment` also what a deployment makes once: the container of facts with its catalogue, queues and a
+With `deployment` instead what a deployment makes once: the container of facts with its catalogue, queues and a
 pool. Needs BATCH_ENDPOINT, BATCH_ACCOUNT_NAME, BATCH_ACCOUNT_KEY and SWITCHYARD_MODEL_DIR too, and writes to FOLDER
-knobs, a node's worker, which opens the facts by the settings of NODE_SETTINGS, and a ready file that lacks
-the address of the host.
+knobs, a node's worker, which opens the facts by the settings that NODE_SETTINGS names, and a ready file that
+lacks the address of the host.
 """
 
 import datetime
@@ -20,20 +21,13 @@ import sys
 
 from azure.batch import BatchClient, models
 from azure.core.credentials import AzureNamedKeyCredential
-from azure.storage.blob import (
-    AccountSasPermissions,
-    BlobServiceClient,
-    ResourceTypes,
-    Services,
-    generate_account_sas,
-    generate_container_sas,
-)
-from azure.storage.queue import QueueServiceClient
+from azure.storage.blob import BlobServiceClient, generate_container_sas
+from azure.storage.queue import AccountSasPermissions, QueueServiceClient, ResourceTypes, generate_account_sas
 
 # The newest that Azurite takes.
 API_VERSION = "2025-11-05"
 MODEL, POOL, DIMENSIONS = "minilm", "judged", 384
-TENANT = "judges"
+TENANT, FACTS = "judges", "switchyard"
 QUEUES = ["batch-inference-queue", "batch-inference-queue-poison", "batch-inference-dlq"]
 
 
@@ -85,24 +79,22 @@ def pool():
     BatchClient(os.environ["BATCH_ENDPOINT"], key).create_pool(options)
 
 
-def signatures(blobs):
-    """Of container `contract`, and of all queues and blobs."""
+def sign(folder, blobs):
     until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
     name, key = blobs.account_name, blobs.credential.account_key
+    for container in ("contract", FACTS):
+        signature = generate_container_sas(name, container, key, permission="racwdl", expiry=until)
+        (folder / f"{container}.sas").write_text(signature)
+    everywhere = ResourceTypes(service=True, container=True, object=True)
     everything = AccountSasPermissions(
         read=True, write=True, delete=True, list=True, add=True, create=True, update=True, process=True
     )
-    everywhere = ResourceTypes(service=True, container=True, object=True)
-    both = Services(blob=True, queue=True)
-    return (
-        generate_container_sas(name, "contract", key, permission="racwdl", expiry=until),
-        generate_account_sas(name, key, everywhere, everything, until, services=both),
-    )
+    (folder / "queues.sas").write_text(generate_account_sas(name, key, everywhere, everything, until))
 
 
 def deployment(folder, blobs):
     key = f"sy-{secrets.token_hex(4)}-{secrets.token_hex(16)}"
-    facts = blobs.create_container("switchyard")
+    facts = blobs.create_container(FACTS)
     facts.upload_blob("config/catalogue.json", json.dumps(catalogue(node(folder), key)))
     queues = QueueServiceClient.from_connection_string(os.environ["STORAGE"], api_version=API_VERSION)
     for name in QUEUES:
@@ -116,12 +108,10 @@ def deployment(folder, blobs):
 def main():
     folder = pathlib.Path(sys.argv[1])
     blobs = BlobServiceClient.from_connection_string(os.environ["STORAGE"], api_version=API_VERSION)
-    blobs.create_container("contract")
-    container, account = signatures(blobs)
-    (folder / "container.sas").write_text(container)
-    (folder / "account.sas").write_text(account)
     if sys.argv[2:] == ["deployment"]:
-        deployment(folder, blobs)
+        return deployment(folder, blobs)
+    blobs.create_container("contract")
+    sign(folder, blobs)
 
 
 if __name__ == "__main__":

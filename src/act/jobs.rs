@@ -242,7 +242,7 @@ impl Jobs {
     }
 
     /// What the handler's clock showed when the store's showed this.
-    fn at_store_time(&self, store_ms: u64) -> UnixMs {
+    pub(crate) fn at_store_time(&self, store_ms: u64) -> UnixMs {
         UnixMs(self.0.clock.at_ms(store_ms))
     }
 
@@ -313,6 +313,11 @@ impl Jobs {
     pub async fn rings(&self) -> Option<u64> {
         let length = self.0.doorbell.as_ref()?.length().await;
         length.inspect_err(|error| tracing::debug!(%error, "the doorbell's queue was not counted")).ok()
+    }
+
+    /// Why the doorbell could not be rung when it was tried last; none: it could.
+    pub fn unrung(&self) -> Option<String> {
+        self.0.doorbell.as_ref()?.trouble()
     }
 
     /// Tells whoever listens to the queue of dead letters. Whether it lies in the queue.

@@ -3,7 +3,9 @@
 
 mod tenants;
 
-use facts::view::{PoolView, ProcessState, View};
+use std::collections::BTreeMap;
+
+use facts::view::{PoolView, ProcessState, SKEW_MAX_MS, View};
 use facts::{StoreError, key};
 use policy::units::{Millis, UnixMs};
 
@@ -32,6 +34,7 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
     };
     let mut view = View { observed_at: now.0, seq: before.seq + 1, ..View::default() };
     let read = states(jobs, &before, now).await?;
+    view.skew_ms = skewed(&read);
     tenants::merge(&mut view, &before, &read, now);
     // What waits is not known for a moment rather than wrong: what was seen last stays.
     let waiting = jobs.queued_items().await.unwrap_or_else(|error| {
@@ -74,9 +77,23 @@ async fn states(jobs: &Jobs, before: &View, now: UnixMs) -> Result<Vec<Read>, Tr
         if age == Age::Dead && before.gone.processes.contains(process) {
             jobs.store().delete(&found.key).await?;
         }
-        states.push(Read { process: process.to_owned(), state, age });
+        let stored_at = jobs.at_store_time(object.modified_ms).0;
+        states.push(Read { process: process.to_owned(), state, age, stored_at });
     }
     Ok(states)
+}
+
+/// Processes that live and whose clock is not the store's. Who lives is told by the store's clock alone: a
+/// process whose clock is wrong seems dead by its own. A slow write looks like a clock that is behind, as long
+/// as the write took.
+fn skewed(read: &[Read]) -> BTreeMap<String, i64> {
+    let newest = read.iter().map(|read| read.stored_at).max().unwrap_or(0);
+    let fresh = read.iter().filter(|read| newest - read.stored_at <= STATE_FRESH.0);
+    let skew = |read: &Read| read.stored_at.checked_signed_diff(read.state.written_at).unwrap_or(i64::MAX);
+    fresh
+        .map(|read| (read.process.clone(), skew(read)))
+        .filter(|(_, skew)| skew.unsigned_abs() > SKEW_MAX_MS)
+        .collect()
 }
 
 /// A pool as it is now; one that cannot be seen now is shown as it was seen last, with the cause.
@@ -85,5 +102,29 @@ async fn pool_view(jobs: &Jobs, pool: &Pool, before: &View) -> PoolView {
     match sight::look(jobs, pool, &before).await {
         Ok(seen) => seen.view,
         Err(error) => PoolView { error: Some(error.to_string()), ..before },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_are_apart_are_told_and_dead_ones_are_not() {
+        let read = |process: &str, written_at, stored_at| Read {
+            process: process.to_owned(),
+            state: ProcessState { written_at, ..ProcessState::default() },
+            age: Age::Dead,
+            stored_at,
+        };
+        let read = [
+            read("right", 1_000_000, 1_000_400),
+            read("within", 1_000_000, 1_005_000),
+            read("behind", 100_000, 1_007_000),
+            read("ahead", 1_010_000, 1_000_000),
+            read("gone", 100_000, 900_000),
+        ];
+        let told = skewed(&read);
+        assert_eq!(told, BTreeMap::from([("ahead".to_owned(), -10_000), ("behind".to_owned(), 907_000)]));
     }
 }

@@ -4,7 +4,7 @@
 mod look;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
@@ -41,6 +41,7 @@ pub struct Doorbell {
     account: Arc<QueueServiceClient>,
     queue: String,
     fault: Option<Arc<Fault>>,
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 /// Why a message was not put, or a queue not counted. Never shows a key or a SAS.
@@ -104,7 +105,12 @@ impl Doorbell {
         }
         let account =
             QueueServiceClient::new(url, credential, Some(options)).map_err(|error| reason(&error))?;
-        Ok(Doorbell { account: Arc::new(account), queue: queue.to_owned(), fault: None })
+        Ok(Doorbell {
+            account: Arc::new(account),
+            queue: queue.to_owned(),
+            fault: None,
+            trouble: Arc::default(),
+        })
     }
 
     /// The same doorbell, with sends that meet this fault.
@@ -118,7 +124,7 @@ impl Doorbell {
     /// # Errors
     /// [`RingError`]; the ring may have arrived all the same.
     pub async fn ring(&self, ticket: &Ticket) -> Result<(), RingError> {
-        self.put(&self.queue, &text(ticket), None).await
+        self.rung(ticket, None).await
     }
 
     /// As [`Doorbell::ring`], but after a delay, in the time of the service: whole seconds, rounded
@@ -127,7 +133,19 @@ impl Doorbell {
     /// # Errors
     /// [`RingError`]; the ring may have arrived all the same.
     pub async fn ring_after(&self, ticket: &Ticket, delay: Duration) -> Result<(), RingError> {
-        self.put(&self.queue, &text(ticket), whole_seconds(delay)).await
+        self.rung(ticket, whole_seconds(delay)).await
+    }
+
+    /// Why the last ring was not heard; none: it was, or there was none.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().expect("no holder of this lock panics").clone()
+    }
+
+    async fn rung(&self, ticket: &Ticket, delay_s: Option<i32>) -> Result<(), RingError> {
+        let rung = self.put(&self.queue, &text(ticket), delay_s).await;
+        *self.trouble.lock().expect("no holder of this lock panics") =
+            rung.as_ref().err().map(ToString::to_string);
+        rung
     }
 
     /// Puts a text that nobody could use into another queue of the account. As XML carries it: a

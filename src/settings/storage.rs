@@ -316,7 +316,9 @@ mod tests {
         }
     }
 
-    fn read(pairs: &[(&'static str, &str)]) -> Result<Option<Storage>, Problem> {
+    type Pairs<'a> = &'a [(&'static str, &'a str)];
+
+    fn read(pairs: Pairs<'_>) -> Result<Option<Storage>, Problem> {
         Storage::read(|asked| {
             pairs.iter().find(|(found, _)| *found == asked).map(|(_, value)| (*value).to_owned())
         })
@@ -330,7 +332,7 @@ mod tests {
         let usual = "https://abc.queue.core.windows.net/";
         let own = Some("https://abc.blob.core.windows.net/switchyard");
         let managed = |id: Option<&str>| Identity::Managed { client_id: id.map(str::to_owned) };
-        let cases: [(&[(&'static str, &str)], &str, Option<&str>, Identity); 6] = [
+        let cases: [(Pairs<'_>, &str, Option<&str>, Identity); 6] = [
             (&[ACCOUNT], usual, own, Identity::Developer),
             (&[ACCOUNT, (name::STORAGE_CREDENTIAL, "managedIdentity")], usual, own, managed(None)),
             (
@@ -368,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_wrong_identity_names_its_setting() {
-        let wrong: [(&[(&'static str, &str)], _); 6] = [
+        let wrong: [(Pairs<'_>, &str); 6] = [
             (&[(name::STORAGE_QUEUES, "http://127.0.0.1:1")], name::STORAGE_QUEUES),
             (&[(name::STORAGE_BLOBS, "https://b.x")], name::STORAGE_QUEUES),
             (

@@ -58,14 +58,19 @@ fn wanted_replicas(app: &App, backend: &Backend) -> Response {
     http::json(200, &json!({ "backend": backend.name, "replicas": plan.replicas, "reason": reason }))
 }
 
-async fn overview(app: &App, catalogue: &Catalogue, request: &Request) -> Response {
-    let now = app.now();
-    let view = app.views.newest();
-    let lines = [
+/// What is broken, at risk and wasted, a line each.
+pub fn lines(app: &App, catalogue: &Catalogue) -> [String; 3] {
+    let (view, now) = (app.views.newest(), app.now());
+    [
         line("broken", broken(app, catalogue, &view, now)),
         line("at risk", at_risk(app, catalogue, &view, now)),
         line("wasted", wasted(app, catalogue, &view, now)),
-    ];
+    ]
+}
+
+async fn overview(app: &App, catalogue: &Catalogue, request: &Request) -> Response {
+    let (view, now) = (app.views.newest(), app.now());
+    let lines = lines(app, catalogue);
     if request.header("accept").is_some_and(|kinds| kinds.starts_with("text/plain")) {
         let text = format!("{}\n", lines.join("\n"));
         let mut response = http::bytes(200, text.into());
@@ -121,6 +126,9 @@ fn broken(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<Str
     if !down.is_empty() {
         found.insert(0, format!("no answer from {}", down.join(", ")));
     }
+    if let Some(told) = app.jobs.unrung() {
+        found.push(format!("the doorbell cannot be rung, work waits for the sweep, up to 30 s ({told})"));
+    }
     found
 }
 
@@ -144,6 +152,10 @@ fn at_risk(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<St
     risks.extend(prices::at_risk(catalogue, now));
     risks.extend(slow(app, catalogue, now));
     risks.extend(pools::at_risk(catalogue, view, &knobs.knobs));
+    risks.extend(view.skew_ms.iter().map(|(process, skew)| {
+        let (seconds, side) = (skew.unsigned_abs() / 1_000, if *skew > 0 { "behind" } else { "ahead of" });
+        format!("the clock of {process} is {seconds} s {side} the store's, which judges deadlines")
+    }));
     risks
 }
 

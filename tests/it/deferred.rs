@@ -4,6 +4,7 @@
 
 mod canary;
 pub mod counting;
+mod envelopes;
 pub mod items;
 pub mod rig;
 
@@ -13,6 +14,7 @@ mod large;
 mod markers;
 mod measure;
 mod rescues;
+mod storage;
 mod storm;
 mod sweep_calls;
 mod tickets;

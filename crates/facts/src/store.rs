@@ -13,7 +13,9 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig};
+use object_store::{
+    Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig,
+};
 use url::{Host, Url};
 
 use crate::fault::{Act, Fault};
@@ -62,6 +64,8 @@ pub struct Object {
     pub content: Bytes,
     /// Its version, for the next read.
     pub etag: Option<String>,
+    /// When it was written, Unix ms by the store's clock.
+    pub modified_ms: u64,
 }
 
 /// What a put-if-absent did.
@@ -160,8 +164,8 @@ impl Store {
             if found.meta.size > OBJECT_BYTES_MAX {
                 return Ok(None);
             }
-            let etag = found.meta.e_tag.clone();
-            Ok(Some(Object { content: found.bytes().await?, etag }))
+            let (etag, modified_ms) = (found.meta.e_tag.clone(), modified_ms(&found.meta));
+            Ok(Some(Object { content: found.bytes().await?, etag, modified_ms }))
         };
         match timed(reading).await? {
             Ok(Some(object)) => Ok(Some(object)),
@@ -200,9 +204,9 @@ impl Store {
                     return Err(StoreError::TooLarge(prefix.to_owned()));
                 }
                 found.push(Found {
+                    modified_ms: modified_ms(&object),
                     key: object.location.into(),
                     size: object.size,
-                    modified_ms: u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(0),
                 });
             }
             found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
@@ -350,6 +354,10 @@ fn readable(key: &str, content: Bytes) -> Result<Bytes, StoreError> {
         return Err(StoreError::TooLarge(key.to_owned()));
     }
     Ok(content)
+}
+
+fn modified_ms(object: &ObjectMeta) -> u64 {
+    u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(0)
 }
 
 fn failed(key: &str, error: Error) -> StoreError {

@@ -85,6 +85,9 @@ pub struct Quantiles {
     pub p95: u64,
 }
 
+/// Clocks this far apart are told: deadlines are set by a process's clock and judged by the store's.
+pub const SKEW_MAX_MS: u64 = 5_000;
+
 /// `state/view.json`: what all processes saw together.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct View {
@@ -110,6 +113,9 @@ pub struct View {
     /// What processes spent that are gone.
     #[serde(default)]
     pub gone: Gone,
+    /// Processes whose clock is more than [`SKEW_MAX_MS`] behind the store's, or ahead of it: then negative.
+    #[serde(default)]
+    pub skew_ms: BTreeMap<String, i64>,
 }
 
 /// One tenant in the view.

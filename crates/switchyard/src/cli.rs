@@ -207,7 +207,7 @@ pub struct Up {
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
     /// Keep queues and facts in a storage emulator that runs on this machine: `UseDevelopmentStorage=true`,
-    /// or a connection string with a key or a SAS. Time cannot run faster then.
+    /// or a connection string with its key. Time cannot run faster then.
     ///
     /// Azurite: `npx azurite --inMemoryPersistence --disableTelemetry`. Without this flag queues are a
     /// stand-in in memory, and facts a folder.

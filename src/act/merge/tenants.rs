@@ -15,6 +15,8 @@ pub(super) struct Read {
     pub(super) state: ProcessState,
     /// How it is with the process.
     pub(super) age: Age,
+    /// When the store took it, Unix ms.
+    pub(super) stored_at: u64,
 }
 
 /// How it is with a process, by the age of its state.
@@ -78,7 +80,7 @@ mod tests {
         let state = TenantState { day: admit::day(NOW), spent_micro_usd: spent, requests: 5, tokens: 50 };
         let tenants = BTreeMap::from([("t".to_owned(), state)]);
         let state = ProcessState { written_at: 7, tenants, ..ProcessState::default() };
-        Read { process: process.to_owned(), state, age }
+        Read { process: process.to_owned(), state, age, stored_at: 7 }
     }
 
     fn merged(before: &View, states: &[Read], now: UnixMs) -> View {

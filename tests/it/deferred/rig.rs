@@ -22,10 +22,10 @@ use local::queue::client::{Account, Queue};
 use policy::units::Millis;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use wire::envelope::Envelope;
 use worker::settings::{By, Flags};
 use worker::upstream::{Patience, Upstream};
 
+pub use super::envelopes::{tick, ticket};
 use super::items::{LINES, blocks, echo, input_line, output_line};
 use crate::handler_stage::{BOUND, backend, catalogue, until};
 
@@ -57,6 +57,8 @@ pub struct Rig {
     pub clock: Clock,
     /// The facts.
     pub store: Store,
+    /// The facts as workers see them, where that is another way.
+    pub worker_store: Option<Store>,
     /// Azure Batch; none while it is being replaced.
     pub batch: Option<Server>,
     /// Looks at tasks for the test; a process costs more than all its calls.
@@ -85,7 +87,8 @@ impl Rig {
         let queue = Account::parse(&bell.connection_string()).unwrap().queue(QUEUE);
         queue.create().await.unwrap();
         let store = Store::folder(&folder.join("blob")).unwrap();
-        let mut rig = Rig { folder, clock, store, batch: None, observer: None, queue, bell };
+        let mut rig =
+            Rig { folder, clock, store, worker_store: None, batch: None, observer: None, queue, bell };
         rig.begin_batch().await;
         rig
     }
@@ -260,6 +263,7 @@ impl Rig {
         };
         let upstream = Upstream::new(server, settings.items_at_once, PATIENCE).unwrap();
         let store = place.open(None, fault).unwrap().expect("the store is a folder that is there");
+        let store = self.worker_store.clone().unwrap_or(store);
         let pack = worker::read(&store, &place.pack).await?;
         worker::run(&store, &pack, &worker::Backend::Server(upstream), stop, settings.clock).await
     }
@@ -475,21 +479,6 @@ pub async fn until_killed<T>(fault: &Fault, work: impl Future<Output = T>) -> Op
         done = work => Some(done),
         () = fault.met() => None,
     }
-}
-
-/// A queue message as the host posts it.
-pub fn ticket(text: &str) -> Envelope {
-    let data = json!({ "ticket": serde_json::to_string(text).unwrap() });
-    envelope(data)
-}
-
-/// A tick of a timer as the host posts it.
-pub fn tick() -> Envelope {
-    envelope(json!({ "timer": { "ScheduleStatus": null, "IsPastDue": false } }))
-}
-
-fn envelope(data: Value) -> Envelope {
-    serde_json::from_value(json!({ "Data": data, "Metadata": {} })).unwrap()
 }
 
 async fn read<T: serde::de::DeserializeOwned>(store: &Store, key: &str) -> Option<T> {

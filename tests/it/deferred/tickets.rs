@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use facts::key::{self, JobKeys};
 use facts::{Job, JobId};
 use handler::app::App;
@@ -61,6 +63,25 @@ async fn tickets_may_come_twice_and_at_once() {
     };
     rig.assert_complete(&job, &end).await;
     assert_eq!(rig.tries(&job.job).await, 3, "no part was sent twice");
+}
+
+#[tokio::test]
+async fn tickets_in_base64_alone_finish_a_job() {
+    let rig = Rig::start(SLOW).await;
+    let job = rig.job(LONG).await;
+    let app = rig.process().await;
+    let text = STANDARD.encode(look_at(&job));
+    let began = Instant::now();
+    let end = loop {
+        deliver(&app, &text).await;
+        rig.work().await;
+        if let Some(end) = rig.end(&job.job).await {
+            break end;
+        }
+        assert!(began.elapsed() < BOUND);
+    };
+    rig.assert_complete(&job, &end).await;
+    assert_eq!(rig.store.list(key::DEAD).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -34,13 +34,11 @@ impl Account {
         Err(Error::Service(format!("container {name}: {status} {code}")))
     }
 
-    /// What opens the account's blobs for programs that read the vendor's settings: a name and its value;
-    /// none for an identity.
-    pub fn blob_setting(&self) -> Option<(&'static str, String)> {
+    /// The account's key, base64, where that is what opens it.
+    pub fn key(&self) -> Option<String> {
         match &self.shared.connection.access {
-            Access::Key(credential) => Some(("AZURE_STORAGE_KEY", credential.key())),
-            Access::Sas(sas) => Some(("AZURE_STORAGE_SAS_TOKEN", sas.clone())),
-            Access::Identity(_) => None,
+            Access::Key(credential) => Some(credential.key()),
+            Access::Sas(_) | Access::Identity(_) => None,
         }
     }
 }

@@ -145,6 +145,11 @@ pub enum Error {
     /// The emulator's time does not run faster.
     #[error("SWITCHYARD_SPEED: time runs faster with the stand-ins only; unset it, or leave --storage out")]
     StorageClock,
+    /// A signature is not enough.
+    #[error(
+        "--storage needs the account's key, which UseDevelopmentStorage=true has: Azurite deletes nothing by a SAS of the account"
+    )]
+    StorageKey,
     /// A stack on another storage would take the messages of whoever uses it.
     #[error(
         "--storage: {0} is on another machine; give an emulator on this one, as UseDevelopmentStorage=true"

@@ -18,7 +18,7 @@ pub(super) struct Storage {
     pub(super) queue_url: String,
     /// Where the facts are, without what opens them.
     pub(super) blob_url: String,
-    /// What opens them on a node; none where the folder does.
+    /// What opens them on a node; none where nothing need be opened.
     pub(super) node_setting: Option<(String, String)>,
     stand_in: Option<queue::Server>,
 }
@@ -68,6 +68,8 @@ async fn emulator(connection_string: &str, clock: Clock) -> Result<Storage, Erro
         return Err(Error::StorageClock);
     }
     let account = Account::parse(connection_string)?;
+    // By a SAS of the account, Azurite deletes nothing: it has no permission for the call that deletes.
+    let key = account.key().ok_or(Error::StorageKey)?;
     let blobs = account.container(CONTAINER)?;
     for url in [account.queues(), &blobs] {
         if !client::is_loopback(url) {
@@ -78,12 +80,11 @@ async fn emulator(connection_string: &str, clock: Clock) -> Result<Storage, Erro
         client::Error::Service(told) => Error::Storage { url: blobs.origin().ascii_serialization(), told },
         other => other.into(),
     })?;
-    let node_setting = account.blob_setting().map(|(name, value)| (name.to_owned(), value));
     Ok(Storage {
         connection_string: connection_string.to_owned(),
         queue_url: account.queues().to_string(),
         blob_url: blobs.to_string(),
-        node_setting,
+        node_setting: Some(("AZURE_STORAGE_KEY".to_owned(), key)),
         stand_in: None,
     })
 }

@@ -1,7 +1,7 @@
 """What App Service does for an app with a managed identity, and Azure for its storage's https: gives tokens on
 loopback, and a certificate of an authority that clients are told to trust.
 
-Usage: platform.py FOLDER, with IDENTITY_HEADER in the environment. Writes authority.pem, server.pem and server.key
+Usage: app_service.py FOLDER, with IDENTITY_HEADER in the environment. Writes authority.pem, server.pem and server.key
 there, then the endpoint's address to `endpoint`; serves until it is ended.
 
 A token is what Azurite's `--oauth basic` looks at (issuer, audience, times) with a signature that nobody made.
@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 import urllib.parse
@@ -101,6 +102,8 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
 
 
 def main():
+    # A shell lets what it starts in the background ignore this one.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     certificates()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     ready = FOLDER / "endpoint.new"
