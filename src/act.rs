@@ -8,8 +8,8 @@
 //! - [`results`]: what a job brought, streamed as files
 //! - [`progress`]: how far a job is, for whoever asks
 //! - [`fact`]: reads one fact
-//! - [`ledger`]: what was paid for and who used it
 //! - [`dead`]: messages that nobody works on: kept, listed, replayed
+//! - [`ledger`]: what was paid for and who used it
 //! - [`merge`]: what all processes saw, merged
 //! - [`rebalance`]: the size of pools
 //! - [`webhooks`]: tells whom a tenant named that its batch ended

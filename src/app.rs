@@ -26,11 +26,11 @@ use crate::decisions::{self, Records};
 use crate::failure::{Failure, Kind};
 use crate::http::server;
 use crate::knobs::{self, Origin};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, names};
 use crate::observe::Views;
 use crate::settings::storage::Access;
 use crate::settings::{self, BatchAccount, Blobs, Serve, Settings, name};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, measure};
 use crate::triggers;
 
 mod upkeep;
@@ -127,6 +127,21 @@ impl App {
         matches!(self.serve, Serve::UnderHost(_))
     }
 
+    /// Tells telemetry what this process has at the moment.
+    pub fn publish(&self) {
+        let (now, knobs) = (self.now(), self.knobs.now());
+        if let Some(read_ms) = knobs.read_ms {
+            measure(&names::KNOBS_AGE, now.since(UnixMs(read_ms)).0 as f64 / 1_000.0, &[]);
+        }
+        let view = self.views.newest();
+        if view.seq > 0 {
+            measure(&names::VIEW_AGE, now.since(UnixMs(view.observed_at)).0 as f64 / 1_000.0, &[]);
+        }
+        if let Some(catalogue) = self.catalogue.now() {
+            self.metrics.publish(&catalogue, self.views.fresh(now).as_ref(), now);
+        }
+    }
+
     /// Reads knobs, catalogue and view again.
     pub async fn refresh(&self) {
         upkeep::refresh(self).await;
@@ -214,7 +229,8 @@ fn store_url(blobs: &Blobs) -> Result<String, String> {
     Ok(format!("{}/", url.as_str().trim_end_matches('/')))
 }
 
-fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
+/// The store of facts, by what settings open it with. Calls nothing.
+pub(crate) fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
     let opened = match &settings.blobs {
         Blobs::Folder(folder) => Store::folder(folder),
         Blobs::Container { url, key: Some(key) } => Store::container(url.reveal(), Some(key.reveal())),
@@ -234,7 +250,8 @@ fn store(settings: &Settings, identities: &Chain) -> Result<Store, String> {
     opened.map_err(|problem| format!("{}: {problem}", name::BLOB_URL))
 }
 
-fn batch(
+/// The Azure Batch account, by what settings open it with. Calls nothing.
+pub(crate) fn batch(
     account: &BatchAccount,
     settings: &Settings,
     identities: &Chain,
@@ -273,8 +290,10 @@ pub async fn run(settings: Settings) -> Ending {
         Err(problem) => return Ending::Failed(problem),
     };
     let mut tasks = JoinSet::new();
-    let writer = tokio::spawn(writer.run());
-    tasks.spawn(upkeep::run(Arc::clone(&app)));
+    let unasked = app.telemetry.unasked();
+    let (writing, keeping) = (unasked.clone(), Arc::clone(&app));
+    let writer = tokio::spawn(async move { writing.around(writer.run()).await });
+    tasks.spawn(async move { unasked.around(upkeep::run(keeping)).await });
     let ending = match app.serve {
         Serve::UnderHost(_) => {
             serve(&app, listener, host_gone(host)).await;

@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 
 use facts::{Store, key};
 
+use crate::metrics::names;
+use crate::telemetry;
+
 /// Lines that wait at most, about 1 MB of them; a line beyond it is dropped and counted.
 const WAITING_MAX: usize = 1_024;
 /// When what was collected is written.
@@ -38,6 +41,7 @@ pub struct Writer {
     clock: Clock,
     process: String,
     written: u64,
+    dropped: Arc<AtomicU64>,
 }
 
 /// Both ends; the writer is to be run by whoever owns the process's tasks.
@@ -45,15 +49,16 @@ pub fn records(store: Store, clock: Clock, instance: &str) -> (Records, Writer) 
     let (sender, lines) = mpsc::channel(WAITING_MAX);
     // A process that starts again under the same instance name must not meet its own old keys.
     let process = format!("{instance}-{:08x}", getrandom::u32().unwrap_or_default());
+    let dropped = Arc::<AtomicU64>::default();
     let records = Records {
         lines: sender,
-        dropped: Arc::default(),
+        dropped: Arc::clone(&dropped),
         store: store.clone(),
         clock,
         process: format!("{process}-acts"),
         acts: Arc::default(),
     };
-    (records, Writer { lines, store, clock, process, written: 0 })
+    (records, Writer { lines, store, clock, process, written: 0, dropped })
 }
 
 impl Records {
@@ -61,6 +66,7 @@ impl Records {
     pub fn add(&self, line: String) {
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Relaxed);
+            telemetry::measure(&names::UNRECORDED, 1.0, &[]);
         }
     }
 
@@ -76,7 +82,7 @@ impl Records {
         }
     }
 
-    /// Lines that were dropped because too many waited.
+    /// Lines that were dropped: too many waited, or the store did not take them.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
@@ -110,7 +116,10 @@ impl Writer {
     async fn write(&mut self, text: String) {
         let key = key::decisions(&hour(self.clock.now_ms()), &self.process, self.written);
         self.written += 1;
+        let lines = text.lines().count() as u64;
         if let Err(error) = self.store.create(&key, text).await {
+            self.dropped.fetch_add(lines, Relaxed);
+            telemetry::measure(&names::UNRECORDED, lines as f64, &[]);
             tracing::warn!(%error, key, "decisions could not be written and are lost");
         }
     }

@@ -6,8 +6,11 @@
 use std::process::ExitCode;
 
 use handler::app::{self, Ending};
+use handler::doctor;
+use handler::doctor::asked::{self, Asked};
 use handler::settings::Settings;
 use handler::telemetry;
+use wire::doctor::Finding;
 
 /// Wrong arguments or settings.
 const EXIT_SETTINGS: u8 = 2;
@@ -18,7 +21,8 @@ const EXIT_ORPHANED: u8 = 3;
 
 const USAGE: &str = "usage: handler [--listen ADDR]
   Without an argument it expects to be started by the Azure Functions host.
-  --listen ADDR  serve the HTTP functions alone on IP:PORT; ends on SIGTERM";
+  --listen ADDR  serve the HTTP functions alone on IP:PORT; ends on SIGTERM
+  --doctor       look at settings and services, for `switchyard doctor`";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +32,15 @@ fn main() -> ExitCode {
         ["--help" | "-h"] => {
             eprintln!("{USAGE}");
             return ExitCode::SUCCESS;
+        }
+        ["--doctor", ref further @ ..] => {
+            return match Asked::parse(further) {
+                Ok(asked) => examine(asked),
+                Err(wrong) => {
+                    eprintln!("handler: {wrong}\nusage: {}", asked::USAGE);
+                    ExitCode::from(EXIT_SETTINGS)
+                }
+            };
         }
         _ => {
             eprintln!("{USAGE}");
@@ -51,6 +64,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Looks at settings and services: each finding on standard error as it comes, all of them on standard
+/// output at the end, one JSON object a line.
+#[expect(clippy::print_stdout, reason = "the report is what whoever started this reads")]
+fn examine(asked: Asked) -> ExitCode {
+    let tell = |finding: &Finding| eprintln!("{}", json(finding));
+    let given = std::sync::Arc::new(from_environment);
+    let report = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(doctor::run(asked, given, tell)),
+        Err(error) => {
+            eprintln!("handler: no runtime: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    println!("{}", json(&report));
+    ExitCode::from(report.exit_code())
+}
+
 fn run(settings: Settings) -> Ending {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(app::run(settings)),
@@ -64,6 +94,10 @@ fn refuse(problems: impl ExactSizeIterator<Item = String>) -> ExitCode {
         eprintln!("  {problem}");
     }
     ExitCode::from(EXIT_SETTINGS)
+}
+
+fn json(shape: &impl serde::Serialize) -> String {
+    serde_json::to_string(shape).expect("findings are plain data")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the home of the environment")]

@@ -1,8 +1,12 @@
 //! What this process counted: requests, refusals, money, and per backend what is under way, how
 //! long it took and whether its breaker is open. Everything under way is a guard that is dropped
 //! with its request, so no count can leak.
+//!
+//! What leaves the process as a metric is in [`names`]; it is measured where it happens, and once a minute
+//! what is so at the moment is published.
 
 mod backend;
+pub mod names;
 pub mod pace;
 mod publish;
 mod tenants;
@@ -13,15 +17,17 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use facts::view::TenantState;
 use policy::admit::{Ask, Limited, Limits};
+use policy::dispatch::Class;
 use policy::reason::Code;
 use policy::units::{MicroUsd, UnixMs};
 
 pub use backend::{Backend, Observed, UnderWay};
-pub use publish::pools as publish_pools;
+pub use publish::{shared as publish_shared, team};
 use tenants::Tenants;
 pub use tenants::{Elsewhere, Left};
 
 use crate::catalogue::Catalogue;
+use crate::telemetry::measure;
 
 /// All counts.
 #[derive(Debug)]
@@ -33,7 +39,6 @@ pub struct Metrics {
     retries: AtomicU64,
     marked_repeats: AtomicU64,
     spend: Mutex<Spend>,
-    published: Mutex<Totals>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +46,9 @@ struct Spend {
     hour: u64,
     cost: MicroUsd,
     all: MicroUsd,
+    /// Since it was told last, and when that was. Bounded by the teams that [`team`] knows.
+    by_team: BTreeMap<String, MicroUsd>,
+    told: Option<UnixMs>,
 }
 
 /// Totals since start.
@@ -68,7 +76,6 @@ impl Default for Metrics {
             retries: AtomicU64::new(0),
             marked_repeats: AtomicU64::new(0),
             spend: Mutex::default(),
-            published: Mutex::default(),
         }
     }
 }
@@ -118,18 +125,22 @@ impl Metrics {
     pub fn answered(&self, status: u16) {
         let class = usize::from(status / 100).min(self.by_status.len() - 1);
         self.by_status[class].fetch_add(1, Relaxed);
+        measure(&names::ANSWERS, 1.0, &[["", "1xx", "2xx", "3xx", "4xx", "5xx"][class]]);
     }
 
-    /// Counts a decision by the reason that settled it.
-    pub fn decided(&self, code: Code) {
+    /// Counts a decision about a job or request of this class on a model, by where it goes (`refused`:
+    /// nowhere) and the reason that settled it.
+    pub fn decided(&self, lane: &str, model: &str, class: Class, code: Code) {
         if let Some(at) = Code::ALL.iter().position(|known| *known == code) {
             self.by_reason[at].fetch_add(1, Relaxed);
         }
+        measure(&names::DECISIONS, 1.0, &[lane, model, class.as_str(), code.as_str()]);
     }
 
     /// Counts a try after a failed one.
     pub fn retried(&self) {
         self.retries.fetch_add(1, Relaxed);
+        measure(&names::RETRIES, 1.0, &[]);
     }
 
     /// Counts a request that an SDK marked as a repeat.
@@ -137,12 +148,31 @@ impl Metrics {
         self.marked_repeats.fetch_add(1, Relaxed);
     }
 
-    /// Books the estimated cost of work that was sent.
-    pub fn spent(&self, now: UnixMs, cost: MicroUsd) {
+    /// Books the estimated cost of a request that was sent for this [`team`].
+    pub fn spent(&self, now: UnixMs, team: &str, cost: MicroUsd) {
+        measure(&names::COST, cost.usd(), &["realtime", team]);
         let mut spend = self.spend.lock().expect("no holder of this lock panics");
         spend.turn(now);
         spend.cost += cost;
         spend.all += cost;
+        match spend.by_team.get_mut(team) {
+            Some(sum) => *sum += cost,
+            None => drop(spend.by_team.insert(team.to_owned(), cost)),
+        }
+    }
+
+    /// What was spent since the last call, by team, in US dollars an hour. Teams that spent nothing since are
+    /// told once more, as 0.
+    fn rates(&self, now: UnixMs) -> BTreeMap<String, f64> {
+        let mut spend = self.spend.lock().expect("no holder of this lock panics");
+        let hours = spend.told.replace(now).map_or(0.0, |told| now.since(told).0 as f64 / 3_600_000.0);
+        let sums = std::mem::take(&mut spend.by_team);
+        let quiet = sums.iter().filter(|(_, sum)| sum.0 > 0).map(|(team, _)| (team.clone(), MicroUsd(0)));
+        spend.by_team = quiet.collect();
+        if hours == 0.0 {
+            return BTreeMap::new();
+        }
+        sums.into_iter().map(|(team, sum)| (team, sum.usd() / hours)).collect()
     }
 
     /// Money of the current hour.
@@ -173,7 +203,7 @@ impl Spend {
         const HOUR_MS: u64 = 3_600_000;
         let hour = now.0 / HOUR_MS;
         if hour != self.hour {
-            *self = Spend { hour, cost: MicroUsd(0), all: self.all };
+            (self.hour, self.cost) = (hour, MicroUsd(0));
         }
     }
 }
@@ -185,11 +215,22 @@ mod tests {
     #[test]
     fn money_is_counted_by_the_hour() {
         let metrics = Metrics::default();
-        metrics.spent(UnixMs(10), MicroUsd(5));
-        metrics.spent(UnixMs(20), MicroUsd(6));
+        metrics.spent(UnixMs(10), "a", MicroUsd(5));
+        metrics.spent(UnixMs(20), "b", MicroUsd(6));
         assert_eq!(metrics.spent_this_hour(UnixMs(30)), MicroUsd(11));
         assert_eq!(metrics.spent_this_hour(UnixMs(3_600_000)), MicroUsd(0));
         assert_eq!(metrics.totals().cost, MicroUsd(11));
+    }
+
+    #[test]
+    fn a_rate_is_of_the_time_since_it_was_told_last() {
+        let metrics = Metrics::default();
+        assert!(metrics.rates(UnixMs(0)).is_empty(), "nothing to compare with");
+        metrics.spent(UnixMs(10), "a", MicroUsd(1_000_000));
+        let told = |now| metrics.rates(UnixMs(now)).into_iter().collect::<Vec<_>>();
+        assert_eq!(told(360_000), [("a".to_owned(), 10.0)], "a dollar in six minutes");
+        assert_eq!(told(720_000), [("a".to_owned(), 0.0)]);
+        assert!(told(1_080_000).is_empty());
     }
 
     #[test]
@@ -198,7 +239,7 @@ mod tests {
         metrics.answered(200);
         metrics.answered(503);
         metrics.answered(999);
-        metrics.decided(Code::WarmReplica);
+        metrics.decided("realtime", "m", Class::Standard, Code::WarmReplica);
         let totals = metrics.totals();
         assert_eq!(totals.by_status, [0, 0, 1, 0, 0, 2]);
         assert_eq!(totals.by_reason, [("warm_replica", 1)]);

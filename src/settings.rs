@@ -325,12 +325,10 @@ impl Reader {
                     None
                 }
             },
-            "https" => {
-                Some(Blobs::Container { url: Secret(text.to_owned()), key: storage.and_then(Storage::key) })
-            }
-            "http" if is_loopback(&url) => {
-                Some(Blobs::Container { url: Secret(text.to_owned()), key: storage.and_then(Storage::key) })
-            }
+            scheme if scheme == "https" || (scheme == "http" && is_loopback(&url)) => Some(match storage {
+                Some(storage) => storage.open(text),
+                None => Blobs::Container { url: Secret(text.to_owned()), key: None },
+            }),
             _ => {
                 self.problem(name::BLOB_URL, "must be https, http on loopback, or file");
                 None

@@ -1,45 +1,55 @@
 //! Logs, spans and metrics. Logs are JSON lines on standard output only: the Functions host (or the
 //! container platform) passes them on, so they are not sent a second time. Spans and metrics go to
 //! Application Insights when a connection string is set; a dead endpoint costs nothing but them.
+//!
+//! Nothing is sampled: a request is one span and each of its calls another, and a busy front that finds them
+//! too many sets a daily cap or ingestion sampling on the resource. Calls of the blob store have none: a sweep
+//! makes hundreds.
+//!
+//! - [`span`]: requests, calls to other services, and what is measured on the way
+//! - `instruments`: one for each metric of [`crate::metrics::names`]
+//! - `sender`: the exporter's HTTP client
 
-use std::future::Future;
-use std::pin::Pin;
+mod instruments;
+mod sender;
+mod span;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use opentelemetry::metrics::{Meter, MeterProvider};
-use opentelemetry::trace::{
-    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
-    Tracer, TracerProvider,
-};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry::trace::TracerProvider;
 use opentelemetry_application_insights::Exporter;
-use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span as SdkSpan};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::settings::{Secret, is_loopback};
+use crate::settings::Secret;
+use instruments::Instruments;
+use sender::Sender;
+use span::Home;
+pub use span::{Span, carried, dependency, lasted, measure, note};
 
-/// Longest wait for the last spans and metrics at the end of the process.
+/// Longest wait for the last spans and metrics, after an invocation and at the end of the process.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
-/// Longest export of one batch.
-const EXPORT_MAX: Duration = Duration::from_secs(10);
-/// How often metrics leave by themselves; the Metrics function sends them sooner.
+/// How often metrics leave by themselves; invocations send them sooner.
 const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// Where telemetry goes; empty when it is off.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Telemetry(Option<Providers>);
 
-#[derive(Debug)]
 struct Providers {
     traces: SdkTracerProvider,
-    tracer: SdkTracer,
     metrics: SdkMeterProvider,
+    home: Home,
+    /// Whether a flush is under way: one that hangs is not joined by others.
+    flushing: Arc<AtomicBool>,
 }
 
 /// Starts logging to standard output. `filter` is the setting SWITCHYARD_LOG.
@@ -103,38 +113,41 @@ impl Telemetry {
             .build();
         let reader = PeriodicReader::builder(exporter).with_interval(METRICS_EVERY).build();
         let metrics = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
-        let tracer = traces.tracer("switchyard");
-        Ok(Telemetry(Some(Providers { traces, tracer, metrics })))
-    }
-
-    /// Where custom metrics are recorded; none when telemetry is off.
-    pub fn meter(&self) -> Option<Meter> {
-        self.0.as_ref().map(|providers| providers.metrics.meter("switchyard"))
+        let instruments = Arc::new(Instruments::new(&metrics.meter("switchyard")));
+        let home = Home { tracer: traces.tracer("switchyard"), instruments };
+        Ok(Telemetry(Some(Providers { traces, metrics, home, flushing: Arc::default() })))
     }
 
     /// Begins the span of a request that came in, as a child of its `traceparent`.
-    pub fn request(&self, method: &str, path: &str, traceparent: Option<&str>) -> Span {
-        let Some(providers) = &self.0 else { return Span::default() };
-        let parent = traceparent.and_then(parse_traceparent);
-        let parent =
-            parent.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
-        let span = providers
-            .tracer
-            .span_builder(format!("{method} {path}"))
-            .with_kind(SpanKind::Server)
-            .with_attributes([
-                KeyValue::new("http.request.method", method.to_owned()),
-                KeyValue::new("http.route", path.to_owned()),
-                KeyValue::new("url.path", path.to_owned()),
-            ])
-            .start_with_context(&providers.tracer, &parent);
-        Span(Some(Open { span, tracer: providers.tracer.clone() }))
+    pub fn request(&self, method: &str, traceparent: Option<&str>) -> Span {
+        let home = self.0.as_ref().map(|providers| &providers.home);
+        home.map_or_else(Span::default, |home| Span::request(home, method, traceparent))
     }
 
-    /// Sends the metrics recorded so far now.
-    pub async fn flush_metrics(&self) {
-        let Some(metrics) = self.0.as_ref().map(|providers| providers.metrics.clone()) else { return };
-        bounded(FLUSH_MAX, move || drop(metrics.force_flush())).await;
+    /// What is done by the process itself: calls and measurements without a request.
+    pub fn unasked(&self) -> Span {
+        let home = self.0.as_ref().map(|providers| providers.home.clone());
+        home.map_or_else(Span::default, Span::nowhere)
+    }
+
+    /// Sends what was recorded so far, and waits for it a bounded time: after an invocation, because the
+    /// platform may freeze or end an instance between two. An endpoint that hangs holds up one flush at most
+    /// at a time; the others go on without.
+    pub async fn flush(&self) {
+        let Some(providers) = &self.0 else { return };
+        if providers.flushing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (traces, metrics) = (providers.traces.clone(), providers.metrics.clone());
+        let flushing = Arc::clone(&providers.flushing);
+        bounded(FLUSH_MAX, move || {
+            std::thread::scope(|both| {
+                both.spawn(|| drop(traces.force_flush()));
+                drop(metrics.force_flush());
+            });
+            flushing.store(false, Ordering::Release);
+        })
+        .await;
     }
 
     /// Sends what is left, for a bounded time. Spans and metrics go side by side, because each has
@@ -148,6 +161,12 @@ impl Telemetry {
     }
 }
 
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Telemetry").field(&self.0.is_some()).finish()
+    }
+}
+
 /// Runs blocking work elsewhere and waits for it no longer than `most`.
 async fn bounded(most: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, wait) = tokio::sync::oneshot::channel::<()>();
@@ -157,134 +176,4 @@ async fn bounded(most: Duration, work: impl FnOnce() + Send + 'static) {
         drop(done);
     });
     let _ = tokio::time::timeout(most, wait).await;
-}
-
-/// One span; does nothing when telemetry is off. Ended when dropped.
-#[derive(Debug, Default)]
-pub struct Span(Option<Open>);
-
-#[derive(Debug)]
-struct Open {
-    span: SdkSpan,
-    tracer: SdkTracer,
-}
-
-impl Span {
-    /// Begins the span of a call to another service, as a child of this one.
-    pub fn dependency(&self, method: &str, path: &str, target: &str) -> Span {
-        let Some(open) = &self.0 else { return Span::default() };
-        let parent = Context::new().with_remote_span_context(open.span.span_context().clone());
-        let span = open
-            .tracer
-            .span_builder(format!("{method} {path}"))
-            .with_kind(SpanKind::Client)
-            .with_attributes([
-                KeyValue::new("http.request.method", method.to_owned()),
-                KeyValue::new("url.path", path.to_owned()),
-                KeyValue::new("server.address", target.to_owned()),
-            ])
-            .start_with_context(&open.tracer, &parent);
-        Span(Some(Open { span, tracer: open.tracer.clone() }))
-    }
-
-    /// Notes a fact from a closed list.
-    pub fn note(&mut self, name: &'static str, value: &str) {
-        if let Some(open) = &mut self.0 {
-            open.span.set_attribute(KeyValue::new(name, value.to_owned()));
-        }
-    }
-
-    /// Notes the status it was answered with.
-    pub fn status(&mut self, status: u16) {
-        if let Some(open) = &mut self.0 {
-            open.span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
-            if status >= 500 {
-                open.span.set_status(Status::error(""));
-            }
-        }
-    }
-
-    /// The `traceparent` for a call made inside this span.
-    pub fn traceparent(&self) -> Option<String> {
-        let context = self.0.as_ref()?.span.span_context();
-        let flags = context.trace_flags().to_u8();
-        Some(format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id()))
-    }
-}
-
-/// Reads a W3C `traceparent`, version 00.
-fn parse_traceparent(text: &str) -> Option<SpanContext> {
-    let mut parts = text.trim().split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if version != "00" || trace.len() != 32 || span.len() != 16 || parts.next().is_some() {
-        return None;
-    }
-    let context = SpanContext::new(
-        TraceId::from_hex(trace).ok()?,
-        SpanId::from_hex(span).ok()?,
-        TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
-        true,
-        TraceState::default(),
-    );
-    context.is_valid().then_some(context)
-}
-
-/// Sends the exporter's requests. The exporter runs on threads of its own without a runtime, and
-/// turns every `http` of a connection string into `https`: on loopback that is undone.
-#[derive(Clone, Debug)]
-struct Sender {
-    client: reqwest::Client,
-    runtime: tokio::runtime::Handle,
-}
-
-impl HttpClient for Sender {
-    fn send_bytes<'a, 'async_trait>(
-        &'a self,
-        request: opentelemetry_http::Request<Bytes>,
-    ) -> Pin<
-        Box<
-            dyn Future<Output = Result<opentelemetry_http::Response<Bytes>, HttpError>> + Send + 'async_trait,
-        >,
-    >
-    where
-        'a: 'async_trait,
-        Self: 'async_trait,
-    {
-        let client = self.client.clone();
-        let sent = self.runtime.spawn(async move {
-            let (parts, body) = request.into_parts();
-            let mut url = url::Url::parse(&parts.uri.to_string())?;
-            if is_loopback(&url) {
-                url.set_scheme("http").map_err(|()| "http is a scheme")?;
-            }
-            let sending = client.request(parts.method, url).headers(parts.headers).body(body);
-            let answer = sending.timeout(EXPORT_MAX).send().await?;
-            let (status, body) = (answer.status(), answer.bytes().await?);
-            Ok(opentelemetry_http::Response::builder().status(status).body(body)?)
-        });
-        Box::pin(async move { sent.await? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn traceparents_are_checked() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let context = parse_traceparent(good).unwrap();
-        assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        for bad in ["", "00", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-x-y-01"] {
-            assert!(parse_traceparent(bad).is_none(), "{bad}");
-        }
-        let zero = "00-00000000000000000000000000000000-00f067aa0ba902b7-01";
-        assert!(parse_traceparent(zero).is_none());
-    }
-
-    #[test]
-    fn without_telemetry_spans_are_nothing() {
-        let span = Telemetry::default().request("GET", "/x", None);
-        assert!(span.traceparent().is_none() && span.dependency("GET", "/y", "z").0.is_none());
-    }
 }

@@ -61,6 +61,7 @@ pub async fn answer(app: Arc<App>, request: Request) -> Response {
 async fn api(app: &App, request: Request) -> Result<Response, Failure> {
     // The hot path needs no decoding.
     if request.path == "/api/v1/embeddings" {
+        request.span.route(request.method.as_str(), "/api/v1/embeddings");
         return openai::answer(app, request, &["embeddings"]).await;
     }
     let segments = path::segments(&request.path, request.proxied())?;
@@ -74,6 +75,9 @@ async fn api(app: &App, request: Request) -> Result<Response, Failure> {
         ));
     }
     open_api::routes::judge(&segments, &request.method, app.under_host())?;
+    if let Some(route) = open_api::routes::named(&segments) {
+        request.span.route(request.method.as_str(), route);
+    }
     match &segments[..] {
         ["api", "v1", rest @ ..] => openai::answer(app, request, rest).await,
         ["api", "jobs", rest @ ..] => jobs::answer(app, &request, rest).await,
@@ -124,6 +128,7 @@ fn envelope_function(app: &App, request: &Request) -> Option<Function> {
 /// Runs a queue or timer function: 200 with a body when it is done (an empty body would hang the
 /// host), 500 when the message must come again.
 async fn invoke(app: &App, mut request: Request, function: Function) -> Response {
+    request.span.route("POST", request_name(function));
     let run = async {
         let body = request.body(ENVELOPE_BYTES_MAX).await?;
         let envelope: Envelope = serde_json::from_slice(&body)
@@ -137,6 +142,7 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
         }
     };
     let done = tokio::time::timeout(function.within(), run).await;
+    app.telemetry.flush().await;
     let failure = match done {
         Ok(Ok(done)) => return http::json(200, &done),
         Ok(Err(failure)) => failure,
@@ -153,11 +159,11 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
 
 fn request_name(function: Function) -> &'static str {
     match function {
-        Function::Dispatch => "Dispatch",
-        Function::DeadLetter => "DeadLetter",
-        Function::Rebalance => "Rebalance",
-        Function::Sweep => "Sweep",
-        Function::Metrics => "Metrics",
+        Function::Dispatch => "/Dispatch",
+        Function::DeadLetter => "/DeadLetter",
+        Function::Rebalance => "/Rebalance",
+        Function::Sweep => "/Sweep",
+        Function::Metrics => "/Metrics",
     }
 }
 

@@ -16,6 +16,7 @@ use wire::catalogue::Style;
 use crate::catalogue::Backend;
 use crate::http::{HeaderMap, HeaderName, HeaderValue, Response, Span, header};
 use crate::metrics::UnderWay;
+use crate::telemetry;
 
 /// How long a connection may take to open. A cold replica's ingress accepts at once and holds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -81,8 +82,8 @@ pub struct Try<'a> {
     pub within: Duration,
     /// How long the answer should take by the catalogue; none where that says nothing of the backend.
     pub expected: Option<Millis>,
-    /// The request's span.
-    pub span: &'a Span,
+    /// The trace of whoever asked, where that is not the running task's.
+    pub asked_by: Option<&'a str>,
 }
 
 /// What a try came to.
@@ -118,18 +119,23 @@ pub async fn forward(
     now: impl Fn() -> UnixMs,
 ) -> Outcome {
     let path = path(tried.operation);
-    let mut span = tried.span.dependency("POST", path, &tried.backend.name);
+    let Ok(url) = url::Url::parse(&url(tried.backend, path, tried.model)) else {
+        tracing::error!(backend = tried.backend.name, "no address can be made of the backend's URL");
+        return failed(Failure::Unreachable, under_way, now());
+    };
+    let span = telemetry::dependency("POST", path, &url, tried.asked_by);
     let (began, began_at) = (Instant::now(), now());
-    let request =
-        client.post(url(tried.backend, path, tried.model)).headers(headers(&tried, &span)).body(tried.body);
+    let request = client.post(url).headers(headers(&tried, &span)).body(tried.body);
     let sent = tokio::time::timeout(tried.within, request.send()).await;
     let answer = match sent {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
+            span.failed();
             tracing::warn!(backend = tried.backend.name, error = %error.without_url(), "no answer");
             return failed(Failure::Unreachable, under_way, now());
         }
         Err(_) => {
+            span.failed();
             tracing::warn!(
                 backend = tried.backend.name,
                 within_ms = tried.within.as_millis(),
@@ -152,6 +158,7 @@ pub async fn forward(
                 let took = if tried.operation == Operation::Embeddings { took } else { took.max(expected) };
                 under_way.paced(now(), took, expected);
             }
+            under_way.gpu(now(), percent(answer.headers()));
             Outcome::Answered(pass_on(answer, Guards { _under_way: under_way, _span: span }))
         }
         Judgement::ClientsFault => {
@@ -188,6 +195,11 @@ fn judge(status: u16, headers: &HeaderMap) -> Judgement {
         400 | 409 | 413 | 415 | 422 => Judgement::ClientsFault,
         _ => Judgement::Failed(Failure::Broken),
     }
+}
+
+/// What our own server says of its GPU with each answer: asking would wake a replica.
+fn percent(headers: &HeaderMap) -> Option<u32> {
+    headers.get("switchyard-gpu-utilization")?.to_str().ok()?.parse().ok().filter(|percent| *percent <= 100)
 }
 
 fn retry_after(headers: &HeaderMap) -> Millis {

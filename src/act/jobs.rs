@@ -8,13 +8,15 @@
 //! - [`pack`]: shards become tasks of the pool; `batch_job`: what these are added to
 //! - [`canary`]: a large job's first chunk is checked before the rest leaves
 //! - [`rescue`]: one shard run in the realtime lane, before its deadline
-//! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost
+//! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost; `ended`: what
+//!   telemetry is told then
 //! - [`retire`]: what is old goes
 //! - [`trace`]: what log lines about a job have in common
 
 pub mod accept;
 mod batch_job;
 pub mod canary;
+mod ended;
 pub mod finish;
 pub mod lines;
 pub mod look;
@@ -291,6 +293,12 @@ impl Jobs {
     /// [`Trouble`].
     pub async fn end_of(&self, keys: &JobKeys) -> Result<Option<End>, Trouble> {
         self.fact(&keys.end()).await
+    }
+
+    /// About how many rings wait in the doorbell's queue, hidden ones included; none: it is not known.
+    pub async fn rings(&self) -> Option<u64> {
+        let length = self.0.doorbell.as_ref()?.length().await;
+        length.inspect_err(|error| tracing::debug!(%error, "the doorbell's queue was not counted")).ok()
     }
 
     /// Tells whoever listens to the queue of dead letters. Whether it lies in the queue.

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::forward::{Outcome, Try, forward};
 use super::jobs::rescue::{Answer, Ask};
 use crate::catalogue::{Backend, Catalogue};
-use crate::http::{HeaderMap, HeaderValue, Response, Span};
+use crate::http::{HeaderMap, HeaderValue, Response};
 use crate::metrics::Metrics;
 
 /// How long one line's answer may take.
@@ -79,7 +79,7 @@ impl Ask for Realtime<'_> {
                 body: body.clone(),
                 within: LINE_WITHIN,
                 expected,
-                span: &Span::default(),
+                asked_by: job.traceparent.as_deref(),
             };
             match forward(self.client, tried, under_way, || self.now()).await {
                 Outcome::Answered(response) | Outcome::Refused(response) => return read(response).await,

@@ -31,6 +31,8 @@ use super::fact;
 use super::jobs::accept::minute;
 use super::jobs::{Jobs, Trouble, trace};
 use crate::catalogue::{Catalogue, Tenant, Webhook};
+use crate::metrics::names;
+use crate::telemetry;
 use schedule::{Ended, Made, WITHIN_MS};
 use send::{Message, Reach, Sender};
 
@@ -164,7 +166,7 @@ impl Webhooks {
         }
         if pass.is_empty() {
             let (hands, catalogue) = (Arc::clone(&self.hands), Arc::clone(catalogue));
-            pass.spawn(async move { hands.pass(&catalogue).await });
+            pass.spawn(telemetry::carried(async move { hands.pass(&catalogue).await }));
         }
     }
 }
@@ -288,8 +290,17 @@ impl Hands {
         let body = serde_json::to_string(event).expect("an event is plain data, which always serializes");
         let message = Message { id: event.id.clone(), body };
         let (at_ms, began) = (self.jobs.now().0, Instant::now());
+        // Of the URL only where it leads: the rest may hold what is secret.
+        let mut origin = webhook.url.clone();
+        origin.set_path("");
+        let span = telemetry::dependency("POST", "webhook", &origin, None);
         let send = self.sender.send(webhook, &message);
         let ended = Fault::around(self.jobs.store().fault(), Act::Send, send).await;
+        match ended {
+            Ended::Answered { status, .. } => span.status(status),
+            Ended::Unanswered(_) => span.failed(),
+        }
+        drop(span);
         let random = getrandom::u64().unwrap_or_default();
         let now_ms = self.jobs.now().0;
         let (outcome, next_ms) = schedule::after(ended, Made { n, event_ms, now_ms, random });
@@ -339,6 +350,7 @@ fn log(job: &Job, webhook: &Webhook, n: u32, attempt: &Attempt) {
     let _entered = trace::span_of(job).entered();
     let Attempt { status, took_ms, .. } = *attempt;
     let (host, problem) = (webhook.url.host_str(), attempt.problem.map(Problem::as_str));
+    telemetry::measure(&names::WEBHOOKS, 1.0, &[attempt.outcome.as_str()]);
     match attempt.outcome {
         Outcome::Delivered => tracing::info!(host, n, status, took_ms, "webhook told"),
         outcome => {

@@ -14,8 +14,9 @@ use crate::act::ledger::tally;
 use crate::catalogue::prices::InForce;
 use crate::catalogue::{self, Backend, Catalogue, Context, State};
 use crate::knobs::Origin;
-use crate::metrics;
+use crate::metrics::{self, names};
 use crate::observe;
+use crate::telemetry;
 use facts::view::{BackendState, ProcessState, Quantiles};
 use facts::{StoreError, key};
 
@@ -35,6 +36,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 const FIRST_KNOBS_MAX: Duration = Duration::from_secs(3);
 /// How often state is written; readers ignore it after 60 s.
 const STATE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often every process tells what it has: only one of them runs function `Metrics`.
+const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// Where the catalogue comes from.
 pub struct Sources {
@@ -89,13 +93,20 @@ pub async fn run(app: Arc<App>) {
             sleep(app.clock.real(pause)).await;
         }
     };
+    let metrics = async {
+        loop {
+            // Not by the handler's clock: the platform reads them by its own.
+            sleep(METRICS_EVERY).await;
+            app.publish();
+        }
+    };
     let tally = async {
         loop {
             sleep(app.clock.real(tally::WRITE_EVERY)).await;
             write_tally(&app).await;
         }
     };
-    tokio::join!(state, catalogue, knobs, tally);
+    tokio::join!(state, catalogue, knobs, metrics, tally);
 }
 
 /// Writes requests into the ledger that are not there yet.
@@ -128,6 +139,7 @@ async fn first_knobs(app: &App) {
 
 async fn refresh_knobs(app: &App) {
     if let Err(problem) = app.knobs.refresh(&app.store, app.clock.now_ms()).await {
+        telemetry::measure(&names::KNOBS_REFUSED, 1.0, &[]);
         tracing::error!(problem, "knobs refused; the last good set stays in force");
     }
 }
@@ -215,6 +227,7 @@ async fn prices_of_store(app: &App) -> InForce {
 }
 
 fn refuse(app: &App, problem: String) {
+    telemetry::measure(&names::CATALOGUE_REFUSED, 1.0, &[]);
     let told = match app.catalogue.state() {
         State::Missing(told) | State::Loaded { refused: Some(told), .. } => told == problem,
         State::Loading | State::Loaded { refused: None, .. } => false,

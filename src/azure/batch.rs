@@ -1,10 +1,10 @@
 //! A thin, typed client of Azure Batch's data plane: what the deferred lane needs of it and no more.
 //!
 //! Start at [`Client`]. Its calls stand with what they are about: pools in [`pool`], their formulas in
-//! [`autoscale`], their nodes in [`node`], jobs in [`job`], adding tasks in [`add`], following them in
-//! [`task`]. Beneath them `call` sends one signed request and reads a bounded answer, `retry` says
-//! when to try again, [`shared_key`] signs, and [`command_line`] renders arguments that no shell will
-//! see.
+//! [`autoscale`], their machines in [`machine`], their nodes in [`node`], jobs in [`job`], adding tasks
+//! in [`add`], following them in [`task`]. Beneath them `call` sends one signed request and reads a
+//! bounded answer, `retry` says when to try again, [`shared_key`] signs, and [`command_line`] renders
+//! arguments that no shell will see.
 //!
 //! Every call is idempotent by the ids in it, ends within [`CALL_MAX`] (adding more tasks than one call
 //! may takes several), and answers with a small enum of what a caller can act on; what is common to all
@@ -21,6 +21,7 @@ pub mod command_line;
 mod error;
 mod iso8601;
 pub mod job;
+pub mod machine;
 pub mod node;
 pub mod pool;
 mod retry;
@@ -32,6 +33,7 @@ pub use autoscale::AutoScaleError;
 pub use client::{Client, Credential};
 pub use error::{CallError, Problem};
 pub use job::{CreateJobError, Created, Jobs, NewJob, TaskCounts, TaskCountsError};
+pub use machine::{Extension, Image, Machine};
 pub use node::{Node, NodeState};
 pub use pool::{AutoScaleRun, NodeCounts, Pool, PoolError};
 pub use retry::CALL_MAX;

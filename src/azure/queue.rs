@@ -1,6 +1,8 @@
 //! The doorbell: a message in a storage queue that says "look at this job". It makes work start
 //! sooner and nothing more; whoever cannot ring goes on, and the sweep finds the job.
 
+mod look;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use azure_storage_queue::models::{
 use azure_storage_queue::{QueueClient, QueueServiceClient, QueueServiceClientOptions};
 use facts::fault::{Act, Fault};
 use wire::ticket::Ticket;
+
+pub use look::{PEEKED_MAX, Seen};
 
 use super::identity::Chain;
 use super::sdk::{client_options, reason};

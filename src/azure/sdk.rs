@@ -9,6 +9,8 @@ use azure_core::error::ErrorKind;
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{ClientOptions, Context, ExponentialRetryOptions, Request, RetryOptions, Transport};
 
+use crate::telemetry;
+
 /// Longest try until the answer's headers: with two that hang and their pauses the third still has its
 /// time within 5 s, which is what clients of HTTP paths wait.
 pub(super) const TRY_MAX: Duration = Duration::from_millis(1500);
@@ -32,18 +34,35 @@ pub(super) fn client_options(http: reqwest::Client) -> ClientOptions {
     }
 }
 
-/// Bounds one try, so that an answer that never comes leaves time for another.
+/// What a call's path speaks to, for its span.
+fn service(path: &str) -> &'static str {
+    match path {
+        path if path.starts_with("/secrets") => "vault",
+        path if path.ends_with("/messages") => "queue messages",
+        path if path.contains("token") => "token",
+        _ => "queue",
+    }
+}
+
+/// Bounds one try, so that an answer that never comes leaves time for another; each try is a span.
 #[derive(Debug)]
 struct TryBound;
 
 #[async_trait]
 impl Policy for TryBound {
     async fn send(&self, context: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
+        let service = service(request.url().path());
+        let span = telemetry::dependency(request.method().as_str(), service, request.url(), None);
         let answer = tokio::time::timeout(TRY_MAX, next[0].send(context, request, &next[1..]));
-        answer.await.unwrap_or_else(|_| {
+        let answer = answer.await.unwrap_or_else(|_| {
             // Of the kind that the SDK tries again.
             Err(azure_core::Error::with_message(ErrorKind::Io, format!("no answer within {TRY_MAX:?}")))
-        })
+        });
+        match &answer {
+            Ok(answer) => span.status(u16::from(answer.status())),
+            Err(_) => span.failed(),
+        }
+        answer
     }
 }
 

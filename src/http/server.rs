@@ -110,7 +110,7 @@ where
         .and(warp::body::stream())
         .and_then(move |method, path: FullPath, query, headers: HeaderMap, body| {
             let id = request_id(&headers);
-            let span = span(&telemetry, &method, path.as_str(), &headers);
+            let span = span(&telemetry, &method, &headers);
             let request = Request {
                 method,
                 path: path.as_str().to_owned(),
@@ -133,9 +133,15 @@ fn boxed(
     Box::pin(body.map(|part| part.map(|mut part| part.copy_to_bytes(part.remaining()))))
 }
 
-fn span(telemetry: &Telemetry, method: &Method, path: &str, headers: &HeaderMap) -> super::Span {
+fn span(telemetry: &Telemetry, method: &Method, headers: &HeaderMap) -> super::Span {
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    telemetry.request(method.as_str(), path, traceparent)
+    telemetry.request(known(method), traceparent)
+}
+
+/// A method that HTTP names; a client may invent others.
+fn known(method: &Method) -> &str {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    if known.contains(method) || method == Method::OPTIONS { method.as_str() } else { "OTHER" }
 }
 
 /// Answers one request; a panic becomes a 500 of this request alone. Every answer is named and logged.
@@ -145,8 +151,8 @@ where
     F: Future<Output = Response>,
 {
     let (method, path) = (request.method.clone(), request.path.clone());
-    let (id, began) = (request.id.clone(), request.began);
-    let answering = async { answer(request).await };
+    let (id, began, span) = (request.id.clone(), request.began, request.span.clone());
+    let answering = span.around(async { answer(request).await });
     let mut response = match AssertUnwindSafe(answering).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
@@ -158,7 +164,8 @@ where
             ))
         }
     };
-    log(&method, &path, &id, began, &response);
+    span.status(response.status().as_u16());
+    log(&method, &path, (&id, &span), began, &response);
     response.headers_mut().insert("x-request-id", id);
     response
 }
@@ -168,7 +175,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }
 
-fn log(method: &Method, path: &str, id: &HeaderValue, began: Instant, response: &Response) {
+fn log(
+    method: &Method,
+    path: &str,
+    (id, span): (&HeaderValue, &super::Span),
+    began: Instant,
+    response: &Response,
+) {
     // A level cannot be a value in tracing, so the line stands in a macro.
     macro_rules! access {
         ($level:expr) => {
@@ -180,6 +193,7 @@ fn log(method: &Method, path: &str, id: &HeaderValue, began: Instant, response: 
                 status = response.status().as_u16(),
                 took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
                 request_id = id.to_str().unwrap_or_default(),
+                trace_id = span.traceparent().as_deref().and_then(|text| text.split('-').nth(1)),
                 lane = response.headers().get("switchyard-lane").and_then(|value| value.to_str().ok()),
                 reason = response.headers().get("switchyard-reason").and_then(|value| value.to_str().ok()),
             )

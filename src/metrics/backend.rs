@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use policy::breaker::{self, Breaker};
 use policy::pace::Measured;
+use policy::replicas::COOLDOWN;
 use policy::snapshot::Spread;
 use policy::units::{Millis, UnixMs};
 
@@ -25,6 +26,8 @@ pub struct Backend {
     turned_away: Mutex<TurnedAway>,
     pace: Mutex<Measured>,
     planned: AtomicU32,
+    starts: AtomicU32,
+    gpu: Mutex<Option<(UnixMs, u32)>>,
 }
 
 /// Requests that found no replica, in the current window of time and the one before it.
@@ -74,6 +77,7 @@ pub struct Observed {
 pub struct UnderWay {
     backend: Arc<Backend>,
     settled: bool,
+    expects_start: bool,
 }
 
 impl Backend {
@@ -85,7 +89,7 @@ impl Backend {
         self.in_flight.fetch_add(1, Relaxed);
         self.sent.fetch_add(1, Relaxed);
         self.last_used_ms.store(now.0, Relaxed);
-        Some(UnderWay { backend: Arc::clone(self), settled: false })
+        Some(UnderWay { backend: Arc::clone(self), settled: false, expects_start: false })
     }
 
     /// Counts a request that found no replica: demand that nothing in flight shows.
@@ -107,6 +111,18 @@ impl Backend {
     /// Keeps how many replicas the scaler was told to have.
     pub fn plan(&self, replicas: u32) {
         self.planned.store(replicas, Relaxed);
+    }
+
+    /// Replicas that had to start since the last call: good answers that were expected to need one, the first
+    /// after a time in which the scaler takes every replica away.
+    pub fn take_starts(&self) -> u32 {
+        self.starts.swap(0, Relaxed)
+    }
+
+    /// How much its GPU was used, as its newest answer since then said.
+    pub fn gpu_since(&self, since: UnixMs) -> Option<u32> {
+        let gpu = self.gpu.lock().expect("no holder of this lock panics");
+        gpu.filter(|(at, _)| *at >= since).map(|(_, percent)| percent)
     }
 
     /// One look at everything.
@@ -143,10 +159,18 @@ impl Backend {
 }
 
 impl UnderWay {
+    /// The decision foresaw that a replica must start first.
+    pub fn expect_start(&mut self) {
+        self.expects_start = true;
+    }
+
     /// The try's headers came, after `took`.
     pub fn answered(&mut self, now: UnixMs, took: Millis) {
         self.settled = true;
-        self.backend.last_good_ms.store(now.0, Relaxed);
+        let last_good = UnixMs(self.backend.last_good_ms.swap(now.0, Relaxed));
+        if self.expects_start && now.since(last_good) >= COOLDOWN {
+            self.backend.starts.fetch_add(1, Relaxed);
+        }
         let took = u32::try_from(took.0).unwrap_or(u32::MAX);
         self.backend.latencies.lock().expect("no holder of this lock panics").push(took);
         self.backend.breaker.lock().expect("no holder of this lock panics").succeeded();
@@ -156,6 +180,13 @@ impl UnderWay {
     pub fn paced(&self, now: UnixMs, took: Millis, expected: Millis) {
         let mut pace = self.backend.pace.lock().expect("no holder of this lock panics");
         *pace = pace.with(took, expected, now);
+    }
+
+    /// What the answer said of the GPU's use, in percent.
+    pub fn gpu(&self, now: UnixMs, percent: Option<u32>) {
+        if let Some(percent) = percent {
+            *self.backend.gpu.lock().expect("no holder of this lock panics") = Some((now, percent));
+        }
     }
 
     /// The backend answered, but the request was at fault: that says nothing about the backend's
@@ -237,6 +268,23 @@ mod tests {
             (Some(UnixMs(3)), Some(UnixMs(4)), Some(UnixMs(5)))
         );
         assert_eq!(seen.latency, Some(Spread { p50: Millis(3), p95: Millis(3) }));
+    }
+
+    #[test]
+    fn a_good_answer_after_the_cooldown_is_a_start() {
+        let backend = Arc::new(Backend::default());
+        let answer = |at: u64| {
+            let mut under_way = backend.begin(UnixMs(at)).unwrap();
+            under_way.expect_start();
+            under_way.answered(UnixMs(at), Millis(1));
+            under_way.gpu(UnixMs(at), Some(40));
+            backend.take_starts()
+        };
+        let cooldown = COOLDOWN.0;
+        let starts = [cooldown, cooldown + 5, 2 * cooldown + 4, 3 * cooldown + 4].map(answer);
+        assert_eq!(starts, [1, 0, 0, 1]);
+        assert_eq!(backend.gpu_since(UnixMs(3 * cooldown)), Some(40));
+        assert_eq!(backend.gpu_since(UnixMs(4 * cooldown)), None);
     }
 
     #[test]

@@ -1,80 +1,164 @@
-//! Counts as custom metrics. Labels come from the catalogue and closed lists only.
+//! What is so at the moment, told once a minute: by every process what it has itself, and by the one that runs
+//! function `Metrics` what all of them see together.
 
-use facts::view::View;
-use opentelemetry::KeyValue;
-use policy::units::UnixMs;
+use std::collections::BTreeMap;
 
-use super::{Metrics, Totals};
-use crate::catalogue::Catalogue;
-use crate::telemetry::Telemetry;
+use facts::view::{PoolView, View};
+use policy::breaker;
+use policy::units::{MicroUsd, UnixMs};
+
+use super::names::{self, OTHER};
+use super::{Backend, Metrics};
+use crate::catalogue::{self, Catalogue};
+use crate::telemetry::measure;
+
+/// A machine that has not answered for this long has no use of its GPU to tell.
+const GPU_FRESH_MS: u64 = 120_000;
 
 impl Metrics {
-    /// Records what is now, and what was counted since the last time.
-    pub fn publish(&self, telemetry: &Telemetry, catalogue: Option<&Catalogue>, now: UnixMs) {
-        let Some(meter) = telemetry.meter() else { return };
-        let totals = self.totals();
-        let last = {
-            let mut published = self.published.lock().expect("no holder of this lock panics");
-            std::mem::replace(&mut *published, totals.clone())
-        };
-        let answers = meter.u64_counter("switchyard.answers").build();
-        for (class, count) in totals.by_status.iter().enumerate().skip(1) {
-            let new = count - last.by_status[class];
-            answers.add(new, &[KeyValue::new("status", format!("{class}xx"))]);
+    /// Tells what this process has.
+    pub fn publish(&self, catalogue: &Catalogue, view: Option<&View>, now: UnixMs) {
+        for backend in &catalogue.backends {
+            let ready =
+                view.and_then(|view| view.backends.get(&backend.name)).map(|seen| seen.ready_replicas);
+            realtime(&self.backend(&backend.name), backend, ready, now);
+            let starts = self.backend(&backend.name).take_starts();
+            measure(&names::COLD_STARTS, f64::from(starts), &[&backend.name]);
         }
-        let decisions = meter.u64_counter("switchyard.decisions").build();
-        for (code, count) in &totals.by_reason {
-            decisions.add(count - last.of_reason(code), &[KeyValue::new("reason", *code)]);
-        }
-        meter.u64_counter("switchyard.retries").build().add(totals.retries - last.retries, &[]);
-        meter.f64_counter("switchyard.estimated_usd").build().add(totals.cost.usd() - last.cost.usd(), &[]);
-        let in_flight = meter.u64_gauge("switchyard.in_flight").build();
-        let latency = meter.u64_gauge("switchyard.latency_p95_ms").build();
-        for backend in catalogue.iter().flat_map(|catalogue| &catalogue.backends) {
-            let seen = self.backend(&backend.name).observed(now);
-            let label = [KeyValue::new("backend", backend.name.clone())];
-            in_flight.record(seen.in_flight.into(), &label);
-            if let Some(spread) = seen.latency {
-                latency.record(spread.p95.0, &label);
-            }
+        for (team, usd_per_hour) in self.rates(now) {
+            measure(&names::COST_RATE, usd_per_hour, &["realtime", &team]);
         }
     }
 }
 
-/// Records what is seen of pools: nodes, their use and their tasks.
-pub fn pools(telemetry: &Telemetry, view: &View) {
-    let Some(meter) = telemetry.meter() else { return };
-    let used = meter.u64_gauge("switchyard.pool_utilization_percent").build();
-    let counts = meter.u64_gauge("switchyard.pool_nodes").build();
-    let tasks = meter.u64_gauge("switchyard.pool_queued_tasks").build();
-    let evictions = meter.u64_gauge("switchyard.pool_evictions_last_hour").build();
-    for (name, seen) in &view.pools {
-        let pool = || KeyValue::new("pool", name.clone());
-        // A pool without nodes is not used badly.
-        if let Some(percent) = seen.utilization_percent() {
-            used.record(percent, &[pool()]);
+fn realtime(own: &Backend, backend: &catalogue::Backend, ready: Option<u32>, now: UnixMs) {
+    let seen = own.observed(now);
+    let labels = ["realtime", backend.name.as_str()];
+    let (in_flight, waiting) = (f64::from(seen.in_flight), f64::from(own.turned_away(now)));
+    measure(&names::IN_FLIGHT, in_flight, &labels);
+    measure(&names::QUEUE_DEPTH, waiting, &[labels[0], labels[1], "waiting"]);
+    measure(&names::QUEUE_DEPTH, in_flight + waiting, &[labels[0], labels[1], "total"]);
+    let slots = ready.unwrap_or(0) * backend.facts.slots_per_replica;
+    if slots > 0 {
+        measure(&names::UTILIZATION, (in_flight * 100.0 / f64::from(slots)).min(100.0), &labels);
+    }
+    if let Some(percent) = own.gpu_since(UnixMs(now.0.saturating_sub(GPU_FRESH_MS))) {
+        measure(&names::GPU_UTILIZATION, f64::from(percent), &labels);
+    }
+    let state = match seen.breaker {
+        breaker::State::Closed => 0.0,
+        breaker::State::HalfOpen => 1.0,
+        breaker::State::Open { .. } => 2.0,
+    };
+    measure(&names::BREAKER, state, &[&backend.name]);
+}
+
+/// Tells what Sweep saw of pools and of tenants' work.
+pub fn shared(view: &View, catalogue: &Catalogue, now: UnixMs) {
+    for pool in &catalogue.pools {
+        if let Some(seen) = view.pools.get(&pool.facts.name) {
+            deferred(&pool.facts.name, seen, pool.facts.slots_per_node, now);
         }
-        tasks.record(seen.queued_tasks, &[pool()]);
-        evictions.record(seen.nodes.evictions.len() as u64, &[pool()]);
-        for (kind, nodes) in [("spot", seen.spot), ("dedicated", seen.dedicated)] {
-            let states = [
-                ("target", nodes.target),
-                ("busy", nodes.busy),
-                ("idle", nodes.usable.saturating_sub(nodes.busy)),
-                ("starting", nodes.starting),
-                ("preempted", nodes.preempted),
-                ("broken", nodes.broken),
-            ];
-            for (state, count) in states {
-                let labels = [pool(), KeyValue::new("kind", kind), KeyValue::new("state", state)];
-                counts.record(count.into(), &labels);
-            }
+    }
+    for (tenant, seen) in view.tenants.iter().filter(|(tenant, _)| catalogue.tenant(tenant).is_some()) {
+        measure(&names::QUEUE_ITEMS, seen.queued_items as f64, &[tenant]);
+    }
+    let burnt: u64 = catalogue
+        .pools
+        .iter()
+        .map(|pool| {
+            let seen = view.pools.get(&pool.facts.name).cloned().unwrap_or_default();
+            let exist =
+                |kind: facts::view::pool::KindView| u64::from(kind.usable + kind.starting + kind.broken);
+            let dedicated = pool.dedicated_price.unwrap_or(pool.facts.price_per_node_hour);
+            exist(seen.spot) * pool.facts.price_per_node_hour.0 + exist(seen.dedicated) * dedicated.0
+        })
+        .sum();
+    let items = view.tenants.iter().map(|(tenant, seen)| (team(catalogue, tenant, None), seen.queued_items));
+    for (team, usd) in shares(MicroUsd(burnt), items) {
+        measure(&names::COST_RATE, usd, &["deferred", &team]);
+    }
+}
+
+/// Money by the teams' items; all of it [`OTHER`]'s where nobody has any.
+fn shares<'a>(all: MicroUsd, items: impl Iterator<Item = (&'a str, u64)>) -> BTreeMap<String, f64> {
+    let mut by_team: BTreeMap<String, u64> = BTreeMap::new();
+    for (team, items) in items.filter(|(_, items)| *items > 0) {
+        *by_team.entry(team.to_owned()).or_default() += items;
+    }
+    if by_team.is_empty() {
+        by_team.insert(OTHER.to_owned(), 1);
+    }
+    let sum: u64 = by_team.values().sum();
+    by_team.into_iter().map(|(team, items)| (team, all.usd() * items as f64 / sum as f64)).collect()
+}
+
+fn deferred(pool: &str, seen: &PoolView, slots_per_node: u32, now: UnixMs) {
+    let labels = ["deferred", pool];
+    let running = seen.tasks.saturating_sub(seen.queued_tasks);
+    measure(&names::IN_FLIGHT, running as f64, &labels);
+    measure(&names::QUEUE_DEPTH, seen.queued_tasks as f64, &["deferred", pool, "waiting"]);
+    measure(&names::QUEUE_DEPTH, seen.tasks as f64, &["deferred", pool, "total"]);
+    measure(&names::QUEUE_JOBS, seen.waiting_jobs as f64, &[pool]);
+    let age = seen.oldest_waiting_at.map_or(0, |at| now.since(UnixMs(at)).0);
+    measure(&names::OLDEST_AGE, age as f64 / 1_000.0, &[pool]);
+    // Slots of a node share its GPU.
+    let gpu_seconds = |slot_ms: u64| slot_ms as f64 / 1_000.0 / f64::from(slots_per_node.max(1));
+    measure(&names::BACKLOG, gpu_seconds(seen.waiting_ms), &[pool, "waiting"]);
+    let in_tasks = seen.backlog_ms.saturating_sub(seen.waiting_ms);
+    measure(&names::BACKLOG, gpu_seconds(in_tasks), &[pool, "running"]);
+    // A pool without nodes is not used badly.
+    if let Some(percent) = seen.utilization_percent() {
+        measure(&names::UTILIZATION, percent as f64, &labels);
+    }
+    if let Some(percent) = seen.gpu_percent {
+        measure(&names::GPU_UTILIZATION, f64::from(percent), &labels);
+    }
+    measure(&names::EVICTIONS, seen.nodes.evictions.len() as f64, &[pool]);
+    let tasks = [
+        ("waiting", seen.queued_tasks),
+        ("running", running),
+        ("succeeded", seen.succeeded_tasks),
+        ("failed", seen.failed_tasks),
+    ];
+    for (outcome, count) in tasks {
+        measure(&names::POOL_TASKS, count as f64, &[pool, outcome]);
+    }
+    for (kind, nodes) in [("spot", seen.spot), ("dedicated", seen.dedicated)] {
+        let states = [
+            ("target", nodes.target),
+            ("busy", nodes.busy),
+            ("idle", nodes.usable.saturating_sub(nodes.busy)),
+            ("starting", nodes.starting),
+            ("preempted", nodes.preempted),
+            ("broken", nodes.broken),
+        ];
+        for (state, count) in states {
+            measure(&names::POOL_NODES, count.into(), &[pool, kind, state]);
         }
     }
 }
 
-impl Totals {
-    fn of_reason(&self, code: &str) -> u64 {
-        self.by_reason.iter().find(|(found, _)| *found == code).map_or(0, |(_, count)| *count)
+/// Teams that metrics tell apart: the first tenants of the catalogue.
+const TEAMS_MAX: usize = 32;
+
+/// Whom work is charged to, as metrics tell it: the tenant, or the tenant that the label `team` of its job
+/// names; [`OTHER`] for whatever else a client wrote there, and beyond the first [`TEAMS_MAX`] tenants.
+pub fn team<'a>(catalogue: &'a Catalogue, tenant: &str, label: Option<&str>) -> &'a str {
+    let named = label.unwrap_or(tenant);
+    let known = catalogue.tenants.iter().take(TEAMS_MAX).find(|known| known.id == named);
+    known.map_or(OTHER, |known| &known.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nodes_cost_is_shared_by_open_items() {
+        let shared = shares(MicroUsd(4_000_000), [("a", 3), ("b", 1), ("c", 0)].into_iter());
+        assert_eq!(shared, BTreeMap::from([("a".to_owned(), 3.0), ("b".to_owned(), 1.0)]));
+        let idle = shares(MicroUsd(4_000_000), std::iter::empty());
+        assert_eq!(idle, BTreeMap::from([(OTHER.to_owned(), 4.0)]));
     }
 }

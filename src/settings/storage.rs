@@ -9,9 +9,15 @@ use url::Url;
 
 use super::{Blobs, Identity, Problem, Secret, is_loopback, name};
 
-/// The account and key that every storage emulator knows, published by the vendor, at the ports
-/// that emulators take.
-const DEVELOPMENT: &str = "AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1";
+/// The account that every storage emulator has, published by the vendor.
+const DEVELOPMENT_ACCOUNT: &str = "devstoreaccount1";
+/// Its key.
+const DEVELOPMENT_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// The ports that emulators take, as the vendor's SDKs expect them.
+const DEVELOPMENT_PORTS: [(&str, u16); 2] = [("blobendpoint", 10_000), ("queueendpoint", 10_001)];
+/// The container of facts, where BLOB_URL names none.
+const CONTAINER: &str = "switchyard";
 
 /// A storage account.
 #[derive(Clone, Debug)]
@@ -48,7 +54,8 @@ impl Storage {
     pub fn parse(text: &str) -> Result<Storage, String> {
         let mut parts = parts(text)?;
         if parts.get("usedevelopmentstorage").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            parts = self::parts(DEVELOPMENT)?;
+            parts =
+                emulator(parts.get("developmentstorageproxyuri").map_or("http://127.0.0.1", String::as_str))?;
         }
         let account = parts.remove("accountname");
         if account.as_deref().is_some_and(|account| !is_account_name(account)) {
@@ -81,49 +88,69 @@ impl Storage {
     }
 
     fn of_identity(given: impl Fn(&'static str) -> Option<String>) -> Result<Option<Storage>, Problem> {
-        let wrong = |setting, what: &str| Err(Problem { setting, what: what.to_owned() });
-        let queues = match (given(name::STORAGE_QUEUES), given(name::STORAGE_ACCOUNT)) {
-            (Some(text), _) => match address(&text).filter(|url| url.scheme() == "https") {
-                Some(url) => url,
-                None => {
-                    return wrong(name::STORAGE_QUEUES, "is no https URL, which an identity's token needs");
-                }
-            },
-            (None, Some(account)) => {
-                match address(&format!("https://{account}.queue.core.windows.net"))
-                    .filter(|_| is_account_name(&account))
-                {
-                    Some(url) => url,
-                    None => return wrong(name::STORAGE_ACCOUNT, "is not 3 to 24 small letters and digits"),
-                }
+        let wrong = |setting, what: &str| Problem { setting, what: what.to_owned() };
+        let account = given(name::STORAGE_ACCOUNT);
+        if account.as_deref().is_some_and(|account| !is_account_name(account)) {
+            return Err(wrong(name::STORAGE_ACCOUNT, "is not 3 to 24 small letters and digits"));
+        }
+        let service = |setting, kind: &str| {
+            let usual =
+                || account.as_ref().map(|account| format!("https://{account}.{kind}.core.windows.net"));
+            let Some(text) = given(setting).or_else(usual) else { return Ok(None) };
+            match address(&text).filter(|url| url.scheme() == "https") {
+                Some(url) => Ok(Some(url)),
+                None => Err(wrong(setting, "is no https URL, which an identity's token needs")),
             }
-            (None, None) => return Ok(None),
+        };
+        let blobs = service(name::STORAGE_BLOBS, "blob")?;
+        let queues = match service(name::STORAGE_QUEUES, "queue")? {
+            Some(queues) => queues,
+            None if blobs.is_none() => return Ok(None),
+            None => {
+                let what = "is not set beside AzureWebJobsStorage__blobServiceUri; give https://ACCOUNT.queue.core.windows.net";
+                return Err(wrong(name::STORAGE_QUEUES, what));
+            }
         };
         let credential = given(name::STORAGE_CREDENTIAL);
         let is_managed = credential.is_some();
         if credential.is_some_and(|credential| !credential.eq_ignore_ascii_case("managedidentity")) {
-            return wrong(name::STORAGE_CREDENTIAL, "is not `managedidentity`, the only one there is");
+            return Err(wrong(name::STORAGE_CREDENTIAL, "is not `managedidentity`, the only one there is"));
         }
         let identity = match (given(name::STORAGE_CLIENT), Identity::read(given)) {
             (Some(client_id), _) => Identity::Managed { client_id: Some(client_id) },
             (None, Identity::Developer) if is_managed => Identity::Managed { client_id: None },
             (None, identity) => identity,
         };
-        Ok(Some(Storage { queues, access: Access::Identity(identity), blobs: None }))
+        let blobs = blobs.map(|url| Secret(url.to_string()));
+        Ok(Some(Storage { queues, access: Access::Identity(identity), blobs }))
     }
 
     /// The container of facts, where the account's blobs are known.
     pub(super) fn container(&self) -> Option<Blobs> {
         let blobs = self.blobs.as_ref()?.reveal().trim_end_matches('/');
-        let query = match &self.access {
+        let url = format!("{blobs}/{CONTAINER}{}", self.query());
+        Some(Blobs::Container { url: Secret(url), key: self.key() })
+    }
+
+    /// The container at this URL. The account's key opens it; so does its SAS, where the URL has none
+    /// and lies in this account: a SAS is shown to nobody else.
+    pub(super) fn open(&self, url: &str) -> Blobs {
+        let blobs = self.blobs.as_ref().map(|blobs| format!("{}/", blobs.reveal().trim_end_matches('/')));
+        let is_own = blobs.is_some_and(|blobs| url.starts_with(&blobs)) && !url.contains('?');
+        let query = if is_own { self.query() } else { String::new() };
+        Blobs::Container { url: Secret(format!("{url}{query}")), key: self.key() }
+    }
+
+    /// The account's SAS as a query, where that is what opens it.
+    fn query(&self) -> String {
+        match &self.access {
             Access::Sas(sas) => format!("?{}", sas.reveal()),
             Access::Key { .. } | Access::Identity(_) => String::new(),
-        };
-        Some(Blobs::Container { url: Secret(format!("{blobs}/switchyard{query}")), key: self.key() })
+        }
     }
 
     /// The account's key, where that is what opens it.
-    pub(super) fn key(&self) -> Option<Secret> {
+    fn key(&self) -> Option<Secret> {
         match &self.access {
             Access::Key { key, .. } => Some(key.clone()),
             Access::Sas(_) | Access::Identity(_) => None,
@@ -155,11 +182,28 @@ fn access(account: Option<String>, key: Option<String>, sas: Option<String>) -> 
     }
 }
 
-/// An address that secrets may be sent to.
+/// An address that secrets may be sent to, and that holds none itself.
 fn address(text: &str) -> Option<Url> {
     let url = Url::parse(text.trim_end_matches('/')).ok()?;
     let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
-    (safe && url.has_host() && url.query().is_none()).then_some(url)
+    let plain = url.query().is_none() && url.username().is_empty() && url.password().is_none();
+    (safe && url.has_host() && plain).then_some(url)
+}
+
+/// The parts of an emulator's connection string: the account that all of them have, at this address.
+fn emulator(proxy: &str) -> Result<HashMap<String, String>, String> {
+    let wrong = "has a DevelopmentStorageProxyUri that is neither https nor http on loopback";
+    let mut url = address(proxy).ok_or(wrong)?;
+    url.set_path(DEVELOPMENT_ACCOUNT);
+    let mut parts: HashMap<String, String> =
+        [("accountname", DEVELOPMENT_ACCOUNT), ("accountkey", DEVELOPMENT_KEY)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+    for (service, port) in DEVELOPMENT_PORTS {
+        url.set_port(Some(port)).map_err(|()| wrong)?;
+        parts.insert(service.to_owned(), url.to_string());
+    }
+    Ok(parts)
 }
 
 /// `Name=Value` between semicolons; names in lower case, values may hold further equals signs.
@@ -184,6 +228,16 @@ mod tests {
         let cases = [
             ("UseDevelopmentStorage=true", "http://127.0.0.1:10001/devstoreaccount1", true),
             ("usedevelopmentstorage=True;", "http://127.0.0.1:10001/devstoreaccount1", true),
+            (
+                "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://localhost",
+                "http://localhost:10001/devstoreaccount1",
+                true,
+            ),
+            (
+                "DevelopmentStorageProxyUri=https://azurite.example/;UseDevelopmentStorage=true",
+                "https://azurite.example:10001/devstoreaccount1",
+                true,
+            ),
             ("AccountName=abc;AccountKey=aGk=", "https://abc.queue.core.windows.net/", true),
             (
                 "DefaultEndpointsProtocol=https;AccountName=abc;AccountKey=aGk=;EndpointSuffix=core.chinacloudapi.cn",
@@ -237,6 +291,12 @@ mod tests {
             ("AccountName=abc;AccountKey=aGk=;QueueEndpoint=ftp://x", "QueueEndpoint"),
             ("AccountName=abc;AccountKey=aGk=;QueueEndpoint=http://far.example", "loopback"),
             ("QueueEndpoint=https://a.x?sig=s!cret;SharedAccessSignature=s", "QueueEndpoint"),
+            ("QueueEndpoint=https://s!cret@a.x;SharedAccessSignature=s", "QueueEndpoint"),
+            (
+                "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://azurite",
+                "DevelopmentStorageProxyUri",
+            ),
+            ("UseDevelopmentStorage=false", "AccountName"),
         ];
         for (text, names) in cases {
             let told = Storage::parse(text).expect_err(text);
@@ -245,33 +305,101 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_needs_an_address_and_no_secret() {
-        let read = |pairs: &[(&'static str, &str)]| {
-            Storage::read(|asked| {
-                pairs.iter().find(|(found, _)| *found == asked).map(|(_, value)| (*value).to_owned())
-            })
-        };
-        let storage = read(&[
-            (name::STORAGE_ACCOUNT, "abc"),
-            (name::STORAGE_CREDENTIAL, "managedIdentity"),
-            (name::STORAGE_CLIENT, "id"),
-        ]);
-        let storage = storage.unwrap().expect("an account");
-        assert_eq!(storage.queues.as_str(), "https://abc.queue.core.windows.net/");
-        let managed = Identity::Managed { client_id: Some("id".to_owned()) };
-        assert_eq!(storage.access, Access::Identity(managed));
-        let named = read(&[(name::STORAGE_QUEUES, "https://q.x/"), (name::STORAGE_ACCOUNT, "abc")]);
-        let named = named.unwrap().expect("an account");
-        assert_eq!(named.queues.as_str(), "https://q.x/");
-        assert_eq!(named.access, Access::Identity(Identity::Developer), "outside Azure");
+    fn what_opens_an_account_is_never_shown() {
+        for text in [
+            "AccountName=abc;AccountKey=c2VjcmV0;BlobEndpoint=https://b.x",
+            "QueueEndpoint=https://q.x;BlobEndpoint=https://b.x?sig=c2VjcmV0;SharedAccessSignature=sig=c2VjcmV0",
+        ] {
+            let storage = Storage::parse(text).unwrap();
+            let shown = format!("{storage:?} {:?} {:?}", storage.container(), storage.open("https://b.x/c"));
+            assert!(!shown.contains("c2VjcmV0"), "{shown}");
+        }
+    }
+
+    fn read(pairs: &[(&'static str, &str)]) -> Result<Option<Storage>, Problem> {
+        Storage::read(|asked| {
+            pairs.iter().find(|(found, _)| *found == asked).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn an_identity_needs_addresses_and_no_secret() {
+        const QUEUES: (&str, &str) = (name::STORAGE_QUEUES, "https://q.x/");
+        const BLOBS: (&str, &str) = (name::STORAGE_BLOBS, "https://b.x/");
+        const ACCOUNT: (&str, &str) = (name::STORAGE_ACCOUNT, "abc");
+        let usual = "https://abc.queue.core.windows.net/";
+        let own = Some("https://abc.blob.core.windows.net/switchyard");
+        let managed = |id: Option<&str>| Identity::Managed { client_id: id.map(str::to_owned) };
+        let cases: [(&[(&'static str, &str)], &str, Option<&str>, Identity); 6] = [
+            (&[ACCOUNT], usual, own, Identity::Developer),
+            (&[ACCOUNT, (name::STORAGE_CREDENTIAL, "managedIdentity")], usual, own, managed(None)),
+            (
+                &[ACCOUNT, (name::STORAGE_CREDENTIAL, "managedidentity"), (name::STORAGE_CLIENT, "id")],
+                usual,
+                own,
+                managed(Some("id")),
+            ),
+            (&[QUEUES, BLOBS, ACCOUNT], "https://q.x/", Some("https://b.x/switchyard"), Identity::Developer),
+            (&[QUEUES, (name::IDENTITY_ENDPOINT, "http://127.0.0.1:1")], "https://q.x/", None, managed(None)),
+            (
+                &[
+                    (name::STORAGE_QUEUES, "https://127.0.0.1:10001/devstoreaccount1"),
+                    (name::STORAGE_BLOBS, "https://127.0.0.1:10000/devstoreaccount1"),
+                    (name::CLIENT_ID, "id"),
+                ],
+                "https://127.0.0.1:10001/devstoreaccount1",
+                Some("https://127.0.0.1:10000/devstoreaccount1/switchyard"),
+                managed(Some("id")),
+            ),
+        ];
+        for (pairs, queues, container, identity) in cases {
+            let storage = read(pairs).unwrap().expect("an account");
+            assert_eq!(storage.queues.as_str(), queues, "{pairs:?}");
+            let found = match storage.container() {
+                Some(Blobs::Container { url, key: None }) => Some(url.reveal().to_owned()),
+                Some(other) => panic!("{pairs:?}: {other:?}"),
+                None => None,
+            };
+            assert_eq!(found.as_deref(), container, "{pairs:?}");
+            assert_eq!(storage.access, Access::Identity(identity), "{pairs:?}");
+        }
         assert!(read(&[(name::STORAGE_CLIENT, "id")]).unwrap().is_none());
-        let wrong: [(&[(&'static str, &str)], _); 3] = [
+    }
+
+    #[test]
+    fn a_wrong_identity_names_its_setting() {
+        let wrong: [(&[(&'static str, &str)], _); 6] = [
             (&[(name::STORAGE_QUEUES, "http://127.0.0.1:1")], name::STORAGE_QUEUES),
+            (&[(name::STORAGE_BLOBS, "https://b.x")], name::STORAGE_QUEUES),
+            (
+                &[(name::STORAGE_QUEUES, "https://q.x"), (name::STORAGE_BLOBS, "http://127.0.0.1:1")],
+                name::STORAGE_BLOBS,
+            ),
+            (
+                &[(name::STORAGE_ACCOUNT, "abc"), (name::STORAGE_BLOBS, "https://b.x?sig=a")],
+                name::STORAGE_BLOBS,
+            ),
             (&[(name::STORAGE_ACCOUNT, "a.b/c")], name::STORAGE_ACCOUNT),
             (&[(name::STORAGE_ACCOUNT, "abc"), (name::STORAGE_CREDENTIAL, "x")], name::STORAGE_CREDENTIAL),
         ];
         for (pairs, culprit) in wrong {
             assert_eq!(read(pairs).unwrap_err().setting, culprit, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_sas_is_shown_to_its_own_account_only() {
+        let storage = Storage::parse(
+            "BlobEndpoint=https://a.x/;QueueEndpoint=https://q.x;SharedAccessSignature=sv=1&sig=a",
+        );
+        let storage = storage.unwrap();
+        for (url, opened) in [
+            ("https://a.x/facts", "https://a.x/facts?sv=1&sig=a"),
+            ("https://a.x/facts?sig=own", "https://a.x/facts?sig=own"),
+            ("https://a.x.far.example/facts", "https://a.x.far.example/facts"),
+        ] {
+            let Blobs::Container { url, key: None } = storage.open(url) else { panic!("a container") };
+            assert_eq!(url.reveal(), opened);
         }
     }
 

@@ -36,6 +36,8 @@ pub mod name {
     pub const STORAGE_ACCOUNT: &str = "AzureWebJobsStorage__accountName";
     /// Where the queues of the account are that an identity opens.
     pub const STORAGE_QUEUES: &str = "AzureWebJobsStorage__queueServiceUri";
+    /// Where the blobs of that account are.
+    pub const STORAGE_BLOBS: &str = "AzureWebJobsStorage__blobServiceUri";
     /// What kind of identity that is.
     pub const STORAGE_CREDENTIAL: &str = "AzureWebJobsStorage__credential";
     /// Which identity that is.
@@ -79,7 +81,7 @@ pub mod name {
 }
 
 /// The queue that `functions/Dispatch` listens to.
-pub(super) const DOORBELL_QUEUE: &str = "batch-inference-queue";
+pub const DOORBELL_QUEUE: &str = "batch-inference-queue";
 
 const fn setting(
     name: &'static str,
@@ -94,12 +96,13 @@ const fn setting(
 #[rustfmt::skip]
 pub const ALL: &[Setting] = &[
     setting(name::PORT, None, Required::ByHost, "port on 127.0.0.1 that the Functions host expects the handler on; not needed with `--listen ADDR`"),
-    setting(name::BLOB_URL, None, Required::Yes, "where facts are kept: `https://ACCOUNT.blob.core.windows.net/CONTAINER`, with a SAS as its query or by managed identity; `file:///FOLDER` on one machine (refused in Azure); not needed where AzureWebJobsStorage is a connection string: then container `switchyard` there"),
-    setting(name::STORAGE, None, Required::No, "connection string of the storage account whose queue rings for new work: with a key, a SAS, or `UseDevelopmentStorage=true`; its key also opens a BLOB_URL of that account; without an account work waits for the sweep"),
+    setting(name::BLOB_URL, None, Required::Yes, "where facts are kept: `https://ACCOUNT.blob.core.windows.net/CONTAINER`, with a SAS as its query or by managed identity; `file:///FOLDER` on one machine (refused in Azure); not needed where AzureWebJobsStorage tells where the account's blobs are: then container `switchyard` there"),
+    setting(name::STORAGE, None, Required::No, "connection string of the storage account whose queue rings for new work: with a key, a SAS, or `UseDevelopmentStorage=true` (with DevelopmentStorageProxyUri, if need be); its key or SAS also opens a BLOB_URL of that account; without an account work waits for the sweep"),
     setting(name::STORAGE_ACCOUNT, None, Required::No, "instead of a connection string: name of the account, opened by managed identity"),
     setting(name::STORAGE_QUEUES, None, Required::No, "instead of the name: https URL of the account's queues"),
-    setting(name::STORAGE_CREDENTIAL, None, Required::No, "with one of these two: `managedidentity`, the only one there is"),
-    setting(name::STORAGE_CLIENT, None, Required::No, "with one of these two: client id of a user-assigned identity, where it is not the one of AZURE_CLIENT_ID"),
+    setting(name::STORAGE_BLOBS, None, Required::No, "beside it: https URL of the account's blobs, whose container `switchyard` holds the facts where BLOB_URL is not set"),
+    setting(name::STORAGE_CREDENTIAL, None, Required::No, "with one of these: `managedidentity`, the only one there is"),
+    setting(name::STORAGE_CLIENT, None, Required::No, "with one of these: client id of a user-assigned identity, where it is not the one of AZURE_CLIENT_ID"),
     setting(name::QUEUE, Some(DOORBELL_QUEUE), Required::No, "queue of that account that rings for new work; the one that `Dispatch/function.json` names, else work waits for the sweep"),
     setting(name::KEY_VAULT_URL, None, Required::No, "vault whose secrets are the knobs, as `https://NAME.vault.azure.net`, opened by the identity below; re-read about every three minutes; see \"Knobs in Key Vault\""),
     setting(name::KNOBS_FILE, None, Required::Yes, "JSON file of knobs, re-read every minute; `{}` means every default; not needed, and not read, where KEY_VAULT_URL is set"),

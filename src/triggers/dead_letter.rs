@@ -10,6 +10,8 @@ use wire::ticket::Ticket;
 use crate::act::dead::keep::{KEPT_A_DAY_MAX, Kept};
 use crate::app::App;
 use crate::failure::{Failure, Kind};
+use crate::metrics::names;
+use crate::telemetry;
 
 /// Keeps the message.
 ///
@@ -36,9 +38,11 @@ pub async fn keep(app: &App, envelope: &Envelope, reason: &'static str) -> Resul
     match kept {
         Kept::Known => {}
         Kept::New | Kept::Returned => {
+            telemetry::measure(&names::DEAD_LETTERS, 1.0, &[reason]);
             app.jobs.tell_dead_letter(&told(&letter)).await;
         }
         Kept::Beyond => {
+            telemetry::measure(&names::DEAD_LETTERS, 1.0, &[reason]);
             // The queue is all that has it.
             if !app.jobs.tell_dead_letter(&told(&letter)).await {
                 return Err(not_kept("the day has its letters, and the queue did not take it"));

@@ -1,13 +1,15 @@
 //! Function `Dispatch`: a message says "look at this job". What it names is looked up; nothing else in
 //! it is believed. Everything that is understood is answered with 200, because a message that comes
-//! again changes nothing: the sweep would have looked anyway.
+//! again changes nothing: the sweep would have looked anyway. `message` reads its text.
+
+mod message;
 
 use facts::JobId;
 use policy::request::Operation;
 use policy::units::Millis;
 use tracing::Instrument as _;
 use wire::envelope::{Done, Envelope};
-use wire::ticket::{self, Ticket};
+use wire::ticket::Ticket;
 
 use super::dead_letter;
 use super::openai::infer;
@@ -27,9 +29,9 @@ use crate::observe;
 /// When a message that cannot be understood could not be kept; the host then delivers it again.
 pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
     let text = envelope.text("ticket").unwrap_or_default();
-    let read: Result<Ticket, _> = serde_json::from_str(&text);
-    let Ok(Ticket { v: ticket::VERSION, tenant, job_id, shard, k }) = read else {
-        return dead_letter::keep(app, envelope, "no_ticket").await;
+    let Ticket { tenant, job_id, shard, k, .. } = match message::read(&text) {
+        Ok(ticket) => ticket,
+        Err(unread) => return dead_letter::keep(app, envelope, unread.reason()).await,
     };
     let catalogue = app.catalogue().await?;
     let known = catalogue.tenants.iter().any(|known| known.id == tenant);

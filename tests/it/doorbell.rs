@@ -1,6 +1,7 @@
 //! The doorbell over real HTTP: against the stand-in of the queue service, against whatever
-//! `QUEUE_CONNECTION_STRING` names (`judges/queue/azurite` points it at Azurite), and against a
-//! scripted service for what a healthy one does not do.
+//! `QUEUE_CONNECTION_STRING` names, or `AzureWebJobsStorage__queueServiceUri` by an identity
+//! (`judges/azurite` points both at Azurite), and against a scripted service for what a healthy one does
+//! not do.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,9 +33,12 @@ fn stand_in() -> Server {
 }
 
 fn open(connection_string: &str, queue: &str) -> Doorbell {
-    let storage = Storage::parse(connection_string).expect("the connection string is one");
+    open_account(&Storage::parse(connection_string).expect("the connection string is one"), queue)
+}
+
+fn open_account(storage: &Storage, queue: &str) -> Doorbell {
     let http = forward::client().expect("TLS starts");
-    Doorbell::open(&storage, queue, http.clone(), &Chain::new(http)).expect("the SDK takes it")
+    Doorbell::open(storage, queue, http.clone(), &Chain::new(http)).expect("the SDK takes it")
 }
 
 fn with_key(url: &str) -> String {
@@ -73,23 +77,46 @@ async fn the_stand_in_hears_it() {
 }
 
 #[tokio::test]
-#[ignore = "needs QUEUE_CONNECTION_STRING: a storage account, emulated or real, with its key"]
-#[expect(clippy::disallowed_methods, reason = "a test's own setting has no other way in")]
+#[ignore = "needs QUEUE_CONNECTION_STRING: a storage account, emulated or real"]
 async fn the_named_service_hears_it() {
-    let named = std::env::var("QUEUE_CONNECTION_STRING").expect("QUEUE_CONNECTION_STRING must be set");
-    judge(&named).await;
+    if let Some(named) = setting("QUEUE_CONNECTION_STRING") {
+        return judge(&named).await;
+    }
+    let settings = Settings::read(Some("127.0.0.1:0"), |name| match name {
+        "BLOB_URL" => Some("file:///facts".to_owned()),
+        "KNOBS_FILE" => Some("knobs.json".to_owned()),
+        _ => setting(name),
+    });
+    let storage =
+        settings.expect("nothing is wrong with them").doorbell.expect("an account was given").storage;
+    assert!(matches!(storage.access, Access::Identity(_)));
+    let heard = Account::by_identity("AzureWebJobsStorage", setting).expect("the settings name an account");
+    hears(&storage, &heard).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own setting has no other way in")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 async fn judge(connection_string: &str) {
     let account = Account::parse(connection_string).expect("the connection string is one");
+    let storage = Storage::parse(connection_string).expect("the connection string is one");
+    hears(&storage, &account).await;
+    if let Access::Key { account: name, key } = &storage.access {
+        let queue = format!("doorbell-sas-{}", std::process::id());
+        let sas = account_sas(name, key.reveal(), &storage.queues);
+        a_sas_lets_in(&open(&sas, &queue), &account.queue(&queue)).await;
+    }
+}
+
+async fn hears(storage: &Storage, account: &Account) {
     // The process id keeps two runs against one account apart.
     let name = |kind: &str| format!("doorbell-{kind}-{}", std::process::id());
     let heard = account.queue(&name("rings"));
-    rings_are_heard_in_a_queue_that_it_makes(&open(connection_string, &name("rings")), &heard).await;
+    rings_are_heard_in_a_queue_that_it_makes(&open_account(storage, &name("rings")), &heard).await;
     let held = account.queue(&name("dead"));
-    every_dead_letter_survives(&open(connection_string, &name("none")), &name("dead"), &held).await;
-    let let_in = account.queue(&name("sas"));
-    a_sas_lets_in(&open(&account_sas(connection_string), &name("sas")), &let_in).await;
+    every_dead_letter_survives(&open_account(storage, &name("none")), &name("dead"), &held).await;
 }
 
 async fn a_sas_lets_in(doorbell: &Doorbell, heard: &Queue) {
@@ -101,12 +128,10 @@ async fn a_sas_lets_in(doorbell: &Doorbell, heard: &Queue) {
 }
 
 /// The same account, opened by a SAS of its key that may read, write, create, add and update.
-fn account_sas(connection_string: &str) -> String {
-    let storage = Storage::parse(connection_string).expect("the connection string is one");
-    let Access::Key { account, key } = storage.access else { panic!("it needs the account's key") };
+fn account_sas(account: &str, key: &str, queues: &url::Url) -> String {
     let (permissions, expires, version) = ("rwcau", "2099-01-01T00:00:00Z", "2021-06-08");
     let unsigned = format!("{account}\n{permissions}\nq\nsco\n\n{expires}\n\nhttps,http\n{version}\n\n");
-    let key = STANDARD.decode(key.reveal()).expect("the key is base64");
+    let key = STANDARD.decode(key).expect("the key is base64");
     let mut keyed = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
     keyed.update(unsigned.as_bytes());
     let signature = STANDARD.encode(keyed.finalize().into_bytes());
@@ -114,7 +139,7 @@ fn account_sas(connection_string: &str) -> String {
         .extend_pairs([("sv", version), ("ss", "q"), ("srt", "sco"), ("sp", permissions), ("se", expires)])
         .extend_pairs([("spr", "https,http"), ("sig", &signature)])
         .finish();
-    format!("QueueEndpoint={};SharedAccessSignature={sas}", storage.queues)
+    format!("QueueEndpoint={queues};SharedAccessSignature={sas}")
 }
 
 async fn rings_are_heard_in_a_queue_that_it_makes(doorbell: &Doorbell, heard: &Queue) {

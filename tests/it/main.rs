@@ -3,6 +3,7 @@
 mod azure_batch_client;
 mod azure_batch_shapes;
 mod deferred;
+mod doctor;
 mod doorbell;
 mod handler_batches;
 mod handler_deferred;

@@ -83,6 +83,11 @@ pub fn pool_state(pool: &str) -> String {
     format!("{POOL_STATES}{pool}.json")
 }
 
+/// What a worker of a pool saw last of its GPU.
+pub fn gpu(pool: &str) -> String {
+    format!("state/gpu/{pool}.json")
+}
+
 /// The formula of a pool that was not ours and that ours replaced: the newest one.
 pub fn replaced_formula(pool: &str) -> String {
     format!("state/replaced/{pool}.txt")

@@ -340,7 +340,7 @@ fn times(looked: &BTreeMap<u32, &Entry>, until: u32) -> Vec<Time> {
         .collect()
 }
 
-fn nearest<'a, T>(minutes: &'a BTreeMap<u32, T>, at: u32) -> Option<&'a T> {
+fn nearest<T>(minutes: &BTreeMap<u32, T>, at: u32) -> Option<&T> {
     let earlier = minutes.range(..=at).next_back().filter(|(minute, _)| at - **minute <= CARRIED_MINUTES_MAX);
     let later = || minutes.range(at..).next().filter(|(minute, _)| **minute - at <= CARRIED_MINUTES_MAX);
     earlier.or_else(later).map(|(_, found)| found)

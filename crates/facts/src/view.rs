@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod pool;
 
-pub use pool::{PoolState, PoolView};
+pub use pool::{GpuSeen, PoolState, PoolView};
 
 /// `state/http/{instance}.json`: what one process that calls backends saw.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -1,6 +1,7 @@
 //! What can be asked for on the command line; a command that has several of its own is a module.
 
 mod dead;
+mod doctor;
 mod formula;
 mod knobs;
 mod pool;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use dead::{Dead, DeadCommand, DeadDelete, DeadFilter, DeadList, DeadReplay, DeadShow, LetterId, Since};
+pub use doctor::Doctor;
 pub use formula::{Formula, FormulaCheck, FormulaLint, FormulaWorld};
 pub use knobs::{Assignment, Knobs, KnobsAsked, KnobsSet};
 pub use pool::{Pool, PoolLint};
@@ -66,6 +68,13 @@ pub enum Command {
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Report(Report),
+    /// Say what is wrong with settings, identity, roles, services, pools and quotas, each with its remedy.
+    ///
+    /// The handler is started once more, looks at its own settings and services and ends. It writes one
+    /// object, state/doctor-….json, and deletes it, and asks each backend for its models; all else is read.
+    ///
+    /// Exit code: 0 all is well; 1 there are warnings, or doctor itself failed; 2 something is broken.
+    Doctor(Doctor),
     /// List, set and roll back what is tuned while the system runs.
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
@@ -112,6 +121,7 @@ impl Command {
             | Command::Report(Report { json, .. })
             | Command::Promote(One { json, .. })
             | Command::Tenant(Tenant { json, .. })
+            | Command::Doctor(Doctor { json, .. })
             | Command::Cancel(One { json, .. }) => *json,
             Command::Up(_) | Command::Host(_) | Command::Stage(_) | Command::Env(_) | Command::Model => false,
             Command::Formula(Formula::Check(FormulaCheck { json, .. })) => *json,
@@ -191,6 +201,13 @@ pub struct Up {
     /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY.
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
+    /// Keep queues and facts in a storage emulator that runs on this machine: `UseDevelopmentStorage=true`,
+    /// or a connection string with a key or a SAS. Time cannot run faster then.
+    ///
+    /// Azurite: `npx azurite --inMemoryPersistence --disableTelemetry`. Without this flag queues are a
+    /// stand-in in memory, and facts a folder.
+    #[arg(long, value_name = "CONNECTION_STRING")]
+    pub storage: Option<String>,
     /// Take the programs that lie beside this one, without building.
     #[arg(long)]
     pub no_build: bool,
@@ -206,7 +223,8 @@ pub struct Host {
     #[arg(long, default_value_t = 7071)]
     pub port: u16,
     /// Connection string of the queues: Azurite's (`UseDevelopmentStorage=true`) or an account's.
-    /// Without it a Storage Queue stand-in is started.
+    /// Without it the account that setting AzureWebJobsStorage__queueServiceUri names, by the managed identity
+    /// of IDENTITY_ENDPOINT; without both a Storage Queue stand-in is started.
     #[arg(long, value_name = "CONNECTION_STRING")]
     pub storage: Option<String>,
     /// Check function, host and master keys, which are made on first use and kept in APP_ROOT/.keys.

@@ -17,6 +17,7 @@ use crate::print::Printer;
 /// Settings of Core Tools, beside host.json.
 const LOCAL_SETTINGS: &str = "local.settings.json";
 const STORAGE: &str = "AzureWebJobsStorage";
+const STORAGE_BY_IDENTITY: &str = "AzureWebJobsStorage__queueServiceUri";
 
 /// Runs the app until ctrl-c, or until the host ends as the real one would.
 ///
@@ -30,17 +31,7 @@ pub async fn run(flags: Host, place: &Place, printer: &Printer) -> Result<(), Fa
     let listener = bind(flags.port)?;
     let address = listener.local_addr().map_err(Failure::of)?;
 
-    let (storage, stand_in) = match flags.storage {
-        Some(connection_string) => (connection_string, None),
-        None => {
-            let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::of)?;
-            let stand_in = queue::Server::start(any, place.clock()).map_err(Failure::of)?;
-            (stand_in.connection_string(), Some(stand_in))
-        }
-    };
-    let account = Account::parse(&storage).map_err(Failure::of)?;
-    settings.retain(|(name, _)| name != STORAGE);
-    settings.push((STORAGE.to_owned(), storage));
+    let (account, stand_in) = storage(flags.storage, &mut settings, place)?;
     let find = |name: &str| settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let app = App::load(&flags.app_root, &find).map_err(Failure::of)?;
 
@@ -72,6 +63,33 @@ pub async fn run(flags: Host, place: &Place, printer: &Printer) -> Result<(), Fa
             Err(Failure("two invocations ran into functionTimeout together, so the host has ended".into()))
         }
     }
+}
+
+/// The account that triggers listen to, and the stand-in that it is, if it is one. The app's settings tell
+/// of it afterwards.
+fn storage(
+    named: Option<String>,
+    settings: &mut Vec<(String, String)>,
+    place: &Place,
+) -> Result<(Account, Option<queue::Server>), Failure> {
+    let by_identity = settings.iter().any(|(name, _)| name == STORAGE_BY_IDENTITY);
+    let (connection_string, stand_in) = match named {
+        Some(connection_string) => (connection_string, None),
+        None if by_identity => {
+            let setting =
+                |asked: &str| settings.iter().find(|(name, _)| name == asked).map(|(_, value)| value.clone());
+            return Ok((Account::by_identity(STORAGE, setting).map_err(Failure::of)?, None));
+        }
+        None => {
+            let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::of)?;
+            let stand_in = queue::Server::start(any, place.clock()).map_err(Failure::of)?;
+            (stand_in.connection_string(), Some(stand_in))
+        }
+    };
+    let account = Account::parse(&connection_string).map_err(Failure::of)?;
+    settings.retain(|(name, _)| name != STORAGE);
+    settings.push((STORAGE.to_owned(), connection_string));
+    Ok((account, stand_in))
 }
 
 fn bind(port: u16) -> Result<TcpListener, Failure> {

@@ -7,6 +7,7 @@
 //! - [`report`]: what a month cost
 //! - [`status`]: what is broken, at risk and wasted, for operators; [`knobs`]: what they tune;
 //!   [`dead`]: messages that nobody works on
+//! - [`doctor`]: what is wrong with settings and services, and what to do
 //! - [`tenant`]: who may use a catalogue's models, and how much
 //! - [`render`]: numbers, times and money as people read them
 //! - [`demo`]: shows the whole on a real model, and checks it
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod client;
 pub mod dead;
 pub mod demo;
+pub mod doctor;
 pub mod env;
 pub mod formula;
 pub mod host;
@@ -78,6 +80,7 @@ pub async fn run(cli: Cli, place: &Place) -> Result<ExitCode, Failure> {
         Command::Why(flags) => why::run(flags, place, &printer).await?,
         Command::Status(flags) => status::run(flags, place, &printer).await?,
         Command::Report(flags) => report::run(&flags, place, &printer).await?,
+        Command::Doctor(flags) => return doctor::run(flags, place, &printer).await,
         Command::Knobs(command) => knobs::run(command, place, &printer).await?,
         Command::Dead(flags) => return dead::run(flags, place, &printer).await,
         Command::Promote(flags) => why::act(flags, client::Act::Promote, place, &printer).await?,

@@ -32,6 +32,7 @@ pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Fail
         webhook: flags.webhook,
         catalogue: flags.catalogue,
         settings: place.backend_keys(),
+        storage: flags.storage,
         clock: place.clock(),
         ready_file: flags.ready_file,
     });

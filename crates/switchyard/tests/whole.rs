@@ -100,6 +100,22 @@ async fn an_embedding_comes_through_all_of_it_and_nothing_is_left() {
     assert!(jobs.status.success(), "{}", String::from_utf8_lossy(&jobs.stderr));
     assert!(String::from_utf8_lossy(&jobs.stdout).starts_with("no jobs"));
 
+    // So do the settings with which its handler looks at itself.
+    let doctor = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .args(["doctor", "--json", "--state"])
+        .arg(&up.folder)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&doctor.stdout);
+    let report: Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{doctor:?}"));
+    let findings = report["findings"].as_array().unwrap();
+    let broken: Vec<_> = findings.iter().filter(|finding| finding["outcome"] == "broken").collect();
+    assert!(broken.is_empty() && doctor.status.code() != Some(2), "{broken:#?}");
+    for check in ["queue", "batch", "pool", "backend", "parity", "health"] {
+        let is_ok = |finding: &&Value| finding["check"] == check && finding["outcome"] == "ok";
+        assert!(findings.iter().any(|finding| is_ok(&finding)), "{check}: {findings:#?}");
+    }
+
     let handler = until("the handler's pid", async || up.pid("handler")).await;
     signal(handler, rustix::process::Signal::KILL);
     until("another handler", async || up.pid("handler").filter(|pid| *pid != handler)).await;

@@ -67,7 +67,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Writes the summary of a job whose chunks all exist, and takes its markers away.
+    /// Writes the summary of a job whose chunks all exist, and takes its markers away. Returns the summary
+    /// where this call was the one that wrote it.
     ///
     /// # Errors
     /// [`Trouble`]; the next look goes on.
@@ -77,7 +78,7 @@ impl Jobs {
         state: &State,
         spent: Spent,
         world: World<'_>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Option<End>, Trouble> {
         let keys = JobKeys::new(&job.tenant, &job.job);
         let chunks = (0..)
             .zip(&job.shards)
@@ -121,11 +122,13 @@ impl Jobs {
             "job ended"
         );
         // Another look's summary may differ in what tasks came to: the one that is there counts.
-        let end = if written == Put::Created { Some(end) } else { self.fact(&keys.end()).await? };
-        if let Some(end) = end {
-            self.charge(world.catalogue, job, &end).await?;
+        let is_ours = written == Put::Created;
+        let end = if is_ours { Some(end) } else { self.fact(&keys.end()).await? };
+        if let Some(end) = &end {
+            self.charge(world.catalogue, job, end).await?;
         }
-        self.clear(job, world.knobs.retention_days).await
+        self.clear(job, world.knobs.retention_days).await?;
+        Ok(end.filter(|_| is_ours))
     }
 
     async fn summary(&self, chunk: String) -> Result<(Counts, ChunkSizes), Trouble> {

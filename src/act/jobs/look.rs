@@ -14,7 +14,7 @@ use policy::units::{Millis, UnixMs};
 
 use super::accept::{minute, ready_marker};
 use super::survey::{Pass, Survey};
-use super::{Jobs, Trouble};
+use super::{Jobs, Trouble, ended};
 use crate::act::webhooks;
 use crate::catalogue::Catalogue;
 
@@ -83,7 +83,10 @@ impl Jobs {
             }
             Phase::Finishing => {
                 let spent = self.spent(&survey, world.catalogue).await;
-                self.finish(&survey.job, &survey.state, spent, world).await?;
+                let began_ms = spent.began_ms;
+                if let Some(end) = self.finish(&survey.job, &survey.state, spent, world).await? {
+                    ended::tell(world, &survey.job, began_ms, &end);
+                }
                 webhooks::announce(self.store(), world.catalogue, &survey.job).await?;
                 return Ok(Look::Ended);
             }

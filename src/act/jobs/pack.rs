@@ -21,6 +21,7 @@ use super::{Jobs, Trouble, text, trace};
 use crate::azure::batch::job::CreateJobError;
 use crate::azure::batch::{AddError, Added, NewJob, NewTask};
 use crate::catalogue::Pool;
+use crate::telemetry;
 
 /// Members of a pack that are claimed beside each other.
 const CLAIMS_AT_ONCE: usize = 8;
@@ -48,7 +49,9 @@ pub(in crate::act) struct Tasks {
     pub(in crate::act) queued: u64,
     /// On a node.
     pub(in crate::act) running: u64,
-    /// Of both, those in the upper two bands.
+    /// Over and listed still: with exit code 0, and otherwise.
+    pub(in crate::act) over: [u64; 2],
+    /// Of those that are not over, those in the upper two bands.
     pub(in crate::act) above: [u64; 2],
 }
 
@@ -93,6 +96,8 @@ impl Jobs {
             if let Ok(counts) = batch.task_counts(&job.id).await {
                 tasks.queued += counts.tasks.active;
                 tasks.running += counts.tasks.running;
+                tasks.over[0] += counts.tasks.succeeded;
+                tasks.over[1] += counts.tasks.failed;
                 let open = counts.tasks.active + counts.tasks.running;
                 match band {
                     Band::High => tasks.above[0] += open,
@@ -215,6 +220,10 @@ impl Jobs {
                 Ok(Added::Added | Added::Existed) => {
                     added += 1;
                     tracing::info!(batch_job, task = task.id, "a task was added");
+                    let of_task = packs.iter().find(|pack| pack.pack == task.id);
+                    let asked_by = of_task.and_then(|pack| pack.traceparent.as_deref());
+                    let facts = [("task", task.id.as_str()), ("pool", pool.facts.name.as_str())];
+                    telemetry::note("task added", asked_by, &facts);
                     continue;
                 }
                 Err(AddError::JobNotActive { code }) => {

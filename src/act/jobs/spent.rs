@@ -28,11 +28,14 @@ pub struct Spent {
     pub parts: Vec<Part>,
     /// Slot time of all tries.
     pub compute_ms: u64,
+    /// When the first try was claimed; none: there was none.
+    pub began_ms: Option<u64>,
 }
 
 /// A try of a shard, and how long it took on one slot.
 struct Ran {
     shard: usize,
+    at_ms: u64,
     place: At,
     took: Millis,
     /// Whether its task said so; else it is as was expected.
@@ -72,9 +75,14 @@ impl Jobs {
             let overtakes = matches!(tried.why.as_str(), "rescue" | "promoted");
             let expected = job.shards[shard].work_ms;
             ran.push(match tried.place {
-                Place::Realtime { work_ms, .. } => {
-                    Ran { shard, place: At::Realtime, took: Millis(work_ms), is_measured: false, overtakes }
-                }
+                Place::Realtime { work_ms, .. } => Ran {
+                    shard,
+                    at_ms: tried.at_ms,
+                    place: At::Realtime,
+                    took: Millis(work_ms),
+                    is_measured: false,
+                    overtakes,
+                },
                 Place::Deferred { pack } => {
                     if !tasks.contains_key(&pack) {
                         let task = self.task_ran(&pack, &job.pool).await;
@@ -83,7 +91,14 @@ impl Jobs {
                     let Task { pool, ran } = &tasks[&pack];
                     let took = ran.map_or(expected, |(ran, work)| ran * expected / work.max(1));
                     let place = At::Pool(pool.clone());
-                    Ran { shard, place, took: Millis(took), is_measured: ran.is_some(), overtakes }
+                    Ran {
+                        shard,
+                        at_ms: tried.at_ms,
+                        place,
+                        took: Millis(took),
+                        is_measured: ran.is_some(),
+                        overtakes,
+                    }
                 }
             });
         }
@@ -141,7 +156,8 @@ fn parts(job: &Job, catalogue: &Catalogue, ran: &[Ran]) -> Spent {
         price,
     };
     let compute_ms = ran.iter().map(|tried| tried.took.0).sum();
-    Spent { parts: rows.into_iter().map(part).collect(), compute_ms }
+    let began_ms = ran.iter().map(|tried| tried.at_ms).min();
+    Spent { parts: rows.into_iter().map(part).collect(), compute_ms, began_ms }
 }
 
 /// The tries of each shard, and what became of their time. How long a shard takes by itself is told by

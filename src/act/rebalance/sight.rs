@@ -3,12 +3,13 @@
 use facts::fold::Found;
 use facts::key;
 use facts::view::pool::{FormulaView, KindView};
-use facts::view::{PoolState, PoolView};
+use facts::view::{GpuSeen, PoolState, PoolView};
 use policy::rebalance::Plan;
-use policy::units::{MicroUsd, Millis};
+use policy::units::{MicroUsd, Millis, UnixMs};
 
 use super::watch::{self, Looks};
 use super::{formula, state};
+use crate::act::fact;
 use crate::act::jobs::{Jobs, Trouble};
 use crate::azure::batch::pool::{Allocation, Counts, Nodes, PoolState as Life};
 use crate::azure::batch::{self, NodeCounts};
@@ -16,6 +17,8 @@ use crate::catalogue::Pool;
 
 /// What a task that is not over has left, on average.
 const TASK_LEFT: Millis = Millis::from_secs(120);
+/// A worker tells every 30 s; older words are of nodes that may be gone.
+const GPU_FRESH: Millis = Millis::from_secs(120);
 /// Jobs whose waiting work is added up.
 const JOBS_MAX: usize = 500;
 
@@ -67,7 +70,7 @@ pub async fn look(jobs: &Jobs, pool: &Pool, before: &PoolView) -> Result<Sight, 
     let settled = seen.allocation_since.filter(|_| seen.allocation == Allocation::Steady);
     let targets = (seen.low_priority.target, seen.dedicated.target);
     let waiting = jobs.store().list(&key::ready_of(name)).await?;
-    let backlog = backlog(jobs, &waiting).await + tasks.all() * TASK_LEFT.0;
+    let backlog = backlog(jobs, &waiting).await;
     let state = state::read(jobs.store(), name).await?;
     let view = PoolView {
         seen_at: now.0,
@@ -76,7 +79,12 @@ pub async fn look(jobs: &Jobs, pool: &Pool, before: &PoolView) -> Result<Sight, 
         tasks: tasks.all(),
         queued_tasks: tasks.queued,
         waiting_jobs: waiting.len() as u64,
-        backlog_ms: backlog,
+        backlog_ms: backlog.ms + tasks.all() * TASK_LEFT.0,
+        waiting_ms: backlog.ms,
+        oldest_waiting_at: backlog.oldest_at,
+        succeeded_tasks: tasks.over[0],
+        failed_tasks: tasks.over[1],
+        gpu_percent: gpu(jobs, name).await,
         spot,
         dedicated,
         resizing: seen.allocation != Allocation::Steady,
@@ -132,16 +140,32 @@ fn paid(pool: &Pool, counts: &NodeCounts) -> [(u32, MicroUsd); 2] {
     [(exist(&counts.low_priority), spot), (exist(&counts.dedicated), dedicated)]
 }
 
-/// Expected slot time of jobs with shards that no task has.
-async fn backlog(jobs: &Jobs, waiting: &[Found]) -> u64 {
-    let mut backlog = 0;
+/// Jobs with shards that no task has.
+#[derive(Default)]
+struct Backlog {
+    /// Their expected slot time.
+    ms: u64,
+    /// When the oldest of them was accepted.
+    oldest_at: Option<u64>,
+}
+
+async fn backlog(jobs: &Jobs, waiting: &[Found]) -> Backlog {
+    let mut backlog = Backlog::default();
     for (_, tenant, id) in waiting.iter().take(JOBS_MAX).filter_map(|found| key::read_ready(&found.key)) {
         // One that cannot be read hides no other.
         if let Ok(Some(job)) = jobs.job(tenant, &id).await {
-            backlog += job.shards.iter().map(|shard| shard.work_ms).sum::<u64>();
+            backlog.ms += job.shards.iter().map(|shard| shard.work_ms).sum::<u64>();
+            let oldest = backlog.oldest_at.unwrap_or(u64::MAX);
+            backlog.oldest_at = Some(oldest.min(job.created_ms));
         }
     }
     backlog
+}
+
+/// What a worker of the pool said last of its GPU; none: nothing lately.
+async fn gpu(jobs: &Jobs, pool: &str) -> Option<u32> {
+    let said = fact::read::<GpuSeen>(jobs.store(), &key::gpu(pool)).await.ok()??;
+    (jobs.now().since(UnixMs(said.at_ms)) <= GPU_FRESH).then_some(said.percent)
 }
 
 /// Says once what somebody may want to know.

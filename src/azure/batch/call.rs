@@ -15,6 +15,7 @@ use super::client::{Client, Credential};
 use super::error::{CallError, Problem};
 use super::retry::{self, Setback};
 use crate::azure::identity::{Identity, scope};
+use crate::telemetry;
 
 /// What is read of an answer. The largest that we ask for is a page of 1,000 jobs with four members
 /// each, about 200 kB.
@@ -82,9 +83,16 @@ impl Call {
         if let Some(body) = &self.body {
             request = request.body(body.clone());
         }
+        let span = telemetry::dependency(self.method.as_str(), self.name, &self.url, None);
         let ended = match request.send().await {
-            Ok(answer) => self.judge(client, answer).await,
-            Err(error) => Err(unreachable(&error)),
+            Ok(answer) => {
+                span.status(answer.status().as_u16());
+                self.judge(client, answer).await
+            }
+            Err(error) => {
+                span.failed();
+                Err(unreachable(&error))
+            }
         };
         if let Err(setback) = &ended {
             let (again, error) = match setback {

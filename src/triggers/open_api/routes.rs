@@ -60,6 +60,11 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/api/alerts", methods: "POST", host_only: true },
 ];
 
+/// The path of the table that these segments are one of; none: they are none.
+pub fn named(segments: &[&str]) -> Option<&'static str> {
+    ROUTES.iter().map(|route| route.path).find(|path| matches(path, segments))
+}
+
 /// Whether this method of this path is served.
 ///
 /// # Errors

@@ -1,12 +1,13 @@
 //! One inference request: gather what is seen, ask policy, carry it out; a try that fails before its
 //! first byte goes back to policy with that failure in the snapshot.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use policy::admit::{Ask, Limited};
 use policy::estimate::{self, Choice};
-use policy::request::{Answer, Lane, Operation};
+use policy::reason::Code;
+use policy::request::{Answer, Lane, Operation, Tier};
 use policy::snapshot::{Attempt, Failure as TryFailure, Snapshot};
 use policy::units::Millis;
 use policy::{Decision, route, route::Verdict};
@@ -25,8 +26,9 @@ use crate::auth::{self, Caller};
 use crate::catalogue::{self, Catalogue, Model};
 use crate::failure::{Failure, Kind};
 use crate::http::{self, BODY_BYTES_MAX, HeaderMap, Request, Response};
-use crate::metrics::Elsewhere;
+use crate::metrics::{self, Elsewhere, names};
 use crate::observe;
+use crate::telemetry;
 
 /// Tries of one request, at most: policy stops earlier unless many backends serve the model.
 const TRIES_MAX: usize = 6;
@@ -124,6 +126,15 @@ pub fn expected(
     estimate::expected(&seen, &wanted)
 }
 
+/// Where a decision sends the work; none: nowhere.
+fn decision_lane(decision: &Decision) -> Option<Lane> {
+    match &decision.verdict {
+        Verdict::Realtime(_) => Some(Lane::Realtime),
+        Verdict::Deferred(_) => Some(Lane::Deferred),
+        Verdict::Refuse(_) => None,
+    }
+}
+
 /// Everything that one request is decided and carried out with.
 pub struct Work<'a> {
     /// The process.
@@ -147,8 +158,10 @@ impl Work<'_> {
         let mut tried = Vec::new();
         let mut admitted = false;
         for _ in 0..TRIES_MAX {
+            let began = Instant::now();
             let snapshot = self.see(&tried);
             let decision = route(&self.app.knobs.knobs(), &self.wanted, &snapshot);
+            self.took("decide", decision_lane(&decision).unwrap_or(Lane::Realtime), began);
             self.record(&snapshot, &decision);
             let choice = match &decision.verdict {
                 Verdict::Realtime(choice) => choice,
@@ -168,12 +181,17 @@ impl Work<'_> {
             }
             let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);
             let expected = seen.and_then(|backend| estimate::expected(backend, &self.wanted));
-            let outcome = self.attempt(choice, body.clone(), expected, tried.is_empty()).await;
+            let (began, first) = (Instant::now(), tried.is_empty());
+            let outcome = self.attempt(&decision, choice, (body.clone(), expected), first).await;
             if let (Some(seen), Some(outcome)) = (seen, &outcome) {
                 charge::book(self, seen, outcome);
             }
             match outcome {
-                Some(Outcome::Answered(response)) => return Ok(self.tell(response, &decision, choice)),
+                Some(Outcome::Answered(response)) => {
+                    self.took("first_byte", Lane::Realtime, began);
+                    self.took("total", Lane::Realtime, self.request.began);
+                    return Ok(self.tell(response, &decision, choice));
+                }
                 Some(Outcome::Refused(response)) => return Ok(response),
                 Some(Outcome::Failed(failure)) => {
                     tried.push(Attempt { backend: choice.place.clone(), failure });
@@ -184,6 +202,23 @@ impl Work<'_> {
         }
         let message = "every try at a backend failed; try again";
         Err(Failure::new(Kind::Upstream, "backends_failed", message).retry_after(1_000))
+    }
+
+    /// Measures how long a stage of this request took.
+    fn took(&self, stage: &str, lane: Lane, began: Instant) {
+        let route = match self.wanted.operation {
+            Operation::Embeddings => "embeddings",
+            Operation::ChatCompletions => "chat_completions",
+            Operation::Completions => "completions",
+        };
+        let tier = match self.wanted.tier {
+            Tier::Default => "default",
+            Tier::Priority => "priority",
+            Tier::Flex => "flex",
+        };
+        let took_ms = began.elapsed().as_secs_f64() * 1_000.0;
+        let labels = [stage, audit::lane(lane), route, &self.model.spec.id, tier];
+        telemetry::measure(&names::LATENCY, took_ms, &labels);
     }
 
     pub(super) fn see(&self, tried: &[Attempt]) -> Snapshot {
@@ -216,19 +251,23 @@ impl Work<'_> {
 
     async fn attempt(
         &self,
+        decision: &Decision,
         choice: &Choice,
-        body: Bytes,
-        expected: Option<Millis>,
+        (body, expected): (Bytes, Option<Millis>),
         first: bool,
     ) -> Option<Outcome> {
         let app = self.app;
         let backend = self.catalogue.backend(&choice.place)?;
         let counts = app.metrics.backend(&backend.name);
-        let under_way = counts.begin(app.now())?;
+        let mut under_way = counts.begin(app.now())?;
+        if decision.reasons.iter().any(|reason| reason.code == Code::ColdStart) {
+            under_way.expect_start();
+        }
         if !first {
             app.metrics.retried();
         }
-        app.metrics.spent(app.now(), choice.cost);
+        let team = metrics::team(self.catalogue, &self.caller.tenant().id, None);
+        app.metrics.spent(app.now(), team, choice.cost);
         let request = self.request;
         let tried = Try {
             backend,
@@ -239,7 +278,7 @@ impl Work<'_> {
             body,
             within: self.time_left(),
             expected,
-            span: &request.span,
+            asked_by: None,
         };
         let outcome = forward(&app.client, tried, under_way, || app.now()).await;
         if let Outcome::Failed(TryFailure::Warming { .. } | TryFailure::Overloaded { .. }) = outcome {
@@ -262,7 +301,9 @@ impl Work<'_> {
 
     pub(super) fn record(&self, snapshot: &Snapshot, decision: &Decision) {
         let reason = decision.reasons.first().expect("a decision has at least one reason");
-        self.app.metrics.decided(reason.code);
+        let lane = decision_lane(decision).map_or("refused", audit::lane);
+        let class = self.controls.class.unwrap_or_default();
+        self.app.metrics.decided(lane, &self.model.spec.id, class, reason.code);
         let facts = audit::Facts {
             tenant: &self.caller.tenant().id,
             request_id: self.request.id.to_str().unwrap_or_default(),
@@ -275,7 +316,6 @@ impl Work<'_> {
 
     /// A refused request is demand too: the scaler must see it.
     fn note_turned_away(&self, decision: &Decision) {
-        use policy::reason::Code;
         let code = decision.reasons.first().map(|reason| reason.code);
         if matches!(code, Some(Code::Overloaded | Code::Warming)) {
             let realtime = decision.choices.iter().filter(|choice| choice.lane == Lane::Realtime);

@@ -25,6 +25,16 @@ pub struct PoolView {
     pub waiting_jobs: u64,
     /// Work that is accepted and not done, as time on one slot.
     pub backlog_ms: u64,
+    /// Of it, that of jobs with shards that no task has.
+    pub waiting_ms: u64,
+    /// When the oldest of these jobs was accepted; none: none waits.
+    pub oldest_waiting_at: Option<u64>,
+    /// Tasks that are over and listed still, with exit code 0.
+    pub succeeded_tasks: u64,
+    /// The same, otherwise.
+    pub failed_tasks: u64,
+    /// How much the GPU of some node was used of late; none: there is none, or nobody tells.
+    pub gpu_percent: Option<u32>,
     /// Spot nodes.
     pub spot: KindView,
     /// Nodes that are not taken away.
@@ -41,6 +51,17 @@ pub struct PoolView {
     pub spend: SpendView,
     /// What the rebalancer made of it; none: it has not run.
     pub planned: Option<Planned>,
+}
+
+/// `state/gpu/{pool}.json`: what a worker of the pool saw last of its GPU. Whoever writes last is seen: a
+/// sample, and nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct GpuSeen {
+    /// When, Unix ms by the worker's clock.
+    pub at_ms: u64,
+    /// How much of the last moments it worked.
+    pub percent: u32,
 }
 
 /// Nodes of one kind by what they are doing.

@@ -18,14 +18,22 @@ pub struct Storage {
 
 impl Storage {
     /// `default` stands for `AzureWebJobsStorage`; every other setting that parses as a connection
-    /// string can be named by a binding, with or without the prefix `AzureWebJobs`.
+    /// string can be named by a binding, with or without the prefix `AzureWebJobs`, and so can the form
+    /// without a secret, `NAME__queueServiceUri`, which the platform's managed identity opens.
     pub fn new(default: Option<Account>, settings: &[(String, String)]) -> Storage {
         let looks_like = |value: &str| {
             value.contains("Endpoint=") || value.contains("Account") || value.contains("Storage=")
         };
         let accounts = settings.iter().filter(|(_, value)| looks_like(value));
-        let named: HashMap<String, Account> =
-            accounts.filter_map(|(name, value)| Some((name.clone(), Account::parse(value).ok()?))).collect();
+        let parsed = accounts.filter_map(|(name, value)| Some((name.clone(), Account::parse(value).ok()?)));
+        let setting =
+            |asked: &str| settings.iter().find(|(name, _)| name == asked).map(|(_, value)| value.clone());
+        let by_identity = settings.iter().filter_map(|(name, _)| {
+            let name = name.strip_suffix("__queueServiceUri")?;
+            Some((name.to_owned(), Account::by_identity(name, setting).ok()?))
+        });
+        // A connection string wins over the form without a secret, as with the real host.
+        let named: HashMap<String, Account> = by_identity.chain(parsed).collect();
         let default = default.or_else(|| named.get("AzureWebJobsStorage").cloned());
         Storage { default, named: Arc::new(named) }
     }

@@ -67,6 +67,11 @@ impl Credential {
         Credential::new(DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY).expect("the well-known key is base64")
     }
 
+    /// The key, base64.
+    pub(super) fn key(&self) -> String {
+        BASE64.encode(&self.key)
+    }
+
     /// The value of the Authorization header. `x-ms-date` or `Date` must already be among the
     /// headers.
     pub fn authorization(&self, request: &Signed<'_>) -> String {

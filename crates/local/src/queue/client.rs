@@ -12,6 +12,7 @@ use url::Url;
 
 use super::auth::Signed;
 use super::connection::{Access, Connection};
+use super::identity::Identity;
 use super::{date, xml};
 
 /// The newest version that Azurite accepts without `--skipApiVersionCheck`.
@@ -31,15 +32,14 @@ const TRY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Largest answer read: 32 messages of 64 KiB, six times escaped, and their elements.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A storage account's queue endpoint and how to sign for it.
+/// A storage account's endpoints and how to be let in.
 #[derive(Clone)]
 pub struct Account {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    endpoint: Url,
-    access: Access,
+pub(super) struct Shared {
+    pub(super) connection: Connection,
     version: &'static str,
     http: reqwest::Client,
 }
@@ -90,15 +90,42 @@ impl Account {
     /// # Errors
     /// [`Error::ConnectionString`] that names the missing part.
     pub fn parse(connection_string: &str) -> Result<Account, Error> {
-        let Connection { endpoint, access } = Connection::parse(connection_string)
+        let connection = Connection::parse(connection_string)
             .map_err(|wrong| Error::ConnectionString(wrong.to_string()))?;
-        let version = if is_loopback(&endpoint) { LOOPBACK_API_VERSION } else { API_VERSION };
+        Account::open(connection)
+    }
+
+    /// The account whose setting `NAME__queueServiceUri` is among `settings`, opened by the managed identity
+    /// that IDENTITY_ENDPOINT and IDENTITY_HEADER give there, and `NAME__clientId` where it is user-assigned.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionString`] that names the setting.
+    pub fn by_identity(name: &str, setting: impl Fn(&str) -> Option<String>) -> Result<Account, Error> {
+        let url = |name: &str| {
+            let text = setting(name).ok_or_else(|| Error::ConnectionString(format!("{name} is not set")))?;
+            Url::parse(text.trim_end_matches('/'))
+                .map_err(|_| Error::ConnectionString(format!("{name} is no URL")))
+        };
+        let queues = url(&format!("{name}__queueServiceUri"))?;
+        let header = setting("IDENTITY_HEADER").unwrap_or_default();
+        let client_id = setting(&format!("{name}__clientId"));
+        let identity = Identity::new(url("IDENTITY_ENDPOINT")?, header, client_id);
+        Account::open(Connection { queues, blobs: None, access: Access::Identity(identity) })
+    }
+
+    fn open(connection: Connection) -> Result<Account, Error> {
+        let version = if is_loopback(&connection.queues) { LOOPBACK_API_VERSION } else { API_VERSION };
         let http = reqwest::Client::builder()
             .timeout(TRY_TIME_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Error::Service(format!("could not set up TLS: {error}")))?;
-        Ok(Account { shared: Arc::new(Shared { endpoint, access, version, http }) })
+        Ok(Account { shared: Arc::new(Shared { connection, version, http }) })
+    }
+
+    /// Where its queues are.
+    pub fn queues(&self) -> &Url {
+        &self.shared.connection.queues
     }
 
     /// The queue of that name; it need not exist yet.
@@ -229,11 +256,12 @@ impl Queue {
     }
 
     async fn attempt(&self, call: &Call) -> Attempt {
-        let sent = self.account.shared.request(&self.name, call).send().await;
-        let response = match sent {
+        let shared = &self.account.shared;
+        let mut url = shared.connection.queues.clone();
+        url.set_path(&format!("{}/{}{}", url.path().trim_end_matches('/'), self.name, call.path));
+        let response = match shared.send(url, call).await {
             Ok(response) => response,
-            // The address may hold a SAS.
-            Err(error) => return Attempt::Again(Error::Service(reason(&error.without_url()))),
+            Err(error) => return Attempt::Again(error),
         };
         let status = response.status();
         if status.is_success() {
@@ -263,7 +291,7 @@ enum Attempt {
     Again(Error),
 }
 
-struct Call {
+pub(super) struct Call {
     method: Method,
     /// After the queue's name.
     path: String,
@@ -272,11 +300,11 @@ struct Call {
 }
 
 impl Call {
-    fn new(method: Method, path: &str) -> Call {
+    pub(super) fn new(method: Method, path: &str) -> Call {
         Call { method, path: path.to_owned(), query: Vec::new(), body: None }
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Call {
+    pub(super) fn with(mut self, name: &'static str, value: &str) -> Call {
         self.query.push((name, value.to_owned()));
         self
     }
@@ -289,10 +317,8 @@ impl Call {
 
 impl Shared {
     /// Signed afresh for each try, because the date is part of it.
-    fn request(&self, queue: &str, call: &Call) -> reqwest::RequestBuilder {
-        let mut url = self.endpoint.clone();
-        url.set_path(&format!("{}/{queue}{}", self.endpoint.path().trim_end_matches('/'), call.path));
-        if let Access::Sas(sas) = &self.access {
+    pub(super) async fn send(&self, mut url: Url, call: &Call) -> Result<Response, Error> {
+        if let Access::Sas(sas) = &self.connection.access {
             url.set_query(Some(sas));
         }
         for (name, value) in &call.query {
@@ -310,19 +336,37 @@ impl Shared {
         if call.body.is_some() {
             set(CONTENT_TYPE.as_str(), "application/xml");
         }
-        if let Access::Key(credential) = &self.access {
-            let signed = Signed {
-                method: call.method.as_str(),
-                headers: &headers,
-                path: url.path(),
-                query: url.query().unwrap_or_default(),
-            };
-            let mut value = HeaderValue::from_str(&credential.authorization(&signed))
-                .expect("a signature is base64 and an account name letters and digits");
+        if let Some(value) = self.authorization(call, &headers, &url).await? {
+            let value = HeaderValue::from_str(&value);
+            let mut value =
+                value.map_err(|_| Error::Service("the platform's token is no token".to_owned()))?;
             value.set_sensitive(true);
             headers.insert("authorization", value);
         }
-        self.http.request(call.method.clone(), url).headers(headers).body(body)
+        let sent = self.http.request(call.method.clone(), url).headers(headers).body(body).send().await;
+        // The address may hold a SAS.
+        sent.map_err(|error| Error::Service(reason(&error.without_url())))
+    }
+
+    async fn authorization(
+        &self,
+        call: &Call,
+        headers: &HeaderMap,
+        url: &Url,
+    ) -> Result<Option<String>, Error> {
+        match &self.connection.access {
+            Access::Key(credential) => {
+                let signed = Signed {
+                    method: call.method.as_str(),
+                    headers,
+                    path: url.path(),
+                    query: url.query().unwrap_or_default(),
+                };
+                Ok(Some(credential.authorization(&signed)))
+            }
+            Access::Identity(identity) => Ok(Some(format!("Bearer {}", identity.token(&self.http).await?))),
+            Access::Sas(_) => Ok(None),
+        }
     }
 }
 
@@ -372,7 +416,7 @@ fn message_path(message: &Message) -> String {
     format!("/messages/{}", message.id)
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
@@ -387,7 +431,8 @@ fn reason(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn is_loopback(endpoint: &Url) -> bool {
+/// Whether an address is on this machine.
+pub(crate) fn is_loopback(endpoint: &Url) -> bool {
     match endpoint.host() {
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),

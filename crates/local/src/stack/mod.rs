@@ -10,6 +10,7 @@
 //! - `platform`: app settings, and the host that is started again when it ends
 //! - `processes`: who runs, so that the next start can end leftovers
 //! - `ready`: the file that tells others where everything is
+//! - `storage`: the queue stand-in and a folder, or Azurite
 
 mod catalogue;
 mod half_written;
@@ -18,6 +19,7 @@ mod knobs;
 mod platform;
 mod processes;
 mod ready;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +35,6 @@ pub use ready::{READY_FILE, Ready};
 
 use crate::cargo::Programs;
 use crate::host;
-use crate::queue::client::Account;
 use crate::realtime::scale::Limits;
 use crate::realtime::{self, Bounds, Follow, Front, Launch};
 use crate::stage::{self, Source};
@@ -41,6 +42,7 @@ use crate::telemetry::Receiver;
 use crate::{azure_batch, loopback, queue};
 use catalogue::{Made, ModelFacts};
 use keys::{Keys, write_whole};
+use storage::Storage;
 
 /// The queue whose messages ring for a look at a job.
 pub const DOORBELL_QUEUE: &str = "batch-inference-queue";
@@ -91,6 +93,9 @@ pub struct Options {
     pub catalogue: Option<PathBuf>,
     /// Settings that the handler gets besides those of the stack: keys of that catalogue's backends.
     pub settings: Vec<(String, String)>,
+    /// Connection string of a storage emulator on this machine, as `UseDevelopmentStorage=true`: queues
+    /// and facts lie there instead of in the stand-in and the state folder. Its time is real.
+    pub storage: Option<String>,
     /// Told to handler, host, queue and front.
     pub clock: Clock,
     /// Written when the stack is ready, and again when its processes change; so is [`READY_FILE`] in
@@ -127,8 +132,26 @@ pub enum Error {
         /// What it said.
         last: String,
     },
-    /// The queue stand-in refused.
-    #[error("the queue stand-in failed: {0}")]
+    /// The storage cannot be used.
+    #[error(
+        "the storage at {url} cannot be used ({told}); --storage takes an emulator that runs already: npx azurite --inMemoryPersistence --disableTelemetry"
+    )]
+    Storage {
+        /// Where it should be.
+        url: String,
+        /// What went wrong.
+        told: String,
+    },
+    /// The emulator's time does not run faster.
+    #[error("SWITCHYARD_SPEED: time runs faster with the stand-ins only; unset it, or leave --storage out")]
+    StorageClock,
+    /// A stack on another storage would take the messages of whoever uses it.
+    #[error(
+        "--storage: {0} is on another machine; give an emulator on this one, as UseDevelopmentStorage=true"
+    )]
+    StorageElsewhere(String),
+    /// The queues could not be made, or the connection string is none.
+    #[error(transparent)]
     Queue(#[from] queue::client::Error),
     /// Disk or network of this machine.
     #[error("{what}: {error}")]
@@ -149,7 +172,7 @@ pub struct Stack {
     ready: Ready,
     telemetry: Receiver,
     front: Arc<Front>,
-    queue: queue::Server,
+    storage: Storage,
     batch: azure_batch::Server,
     host: JoinHandle<Result<(), host::StartError>>,
     record: JoinHandle<()>,
@@ -186,27 +209,26 @@ impl Stack {
         let base = local_url(&listener)?;
 
         let any = || loopback::any_port().map_err(io("no free port"));
-        let queue = queue::Server::start(any()?, options.clock).map_err(io("the queue stand-in"))?;
-        let batch = start_batch(&options, &files, any()?).map_err(io("the Azure Batch stand-in"))?;
+        let storage = Storage::start(options.storage.as_deref(), &files, options.clock).await?;
+        let batch =
+            start_batch(&options, &files, &storage, any()?).map_err(io("the Azure Batch stand-in"))?;
         let telemetry = Receiver::start(any()?).map_err(io("the telemetry receiver"))?;
         let front = Arc::new(start_front(&options, any()?, &base, &keys)?);
-        let (_, _) = tokio::try_join!(
-            prepare_app(&options, &files, front.url(), keys.clone()),
-            create_queues(queue.connection_string()),
-        )?;
+        prepare_app(&options, &files, front.url(), keys.clone()).await?;
 
-        let mut ready = Ready::new(&base, &keys, &files, (&front, &queue, &batch, &telemetry));
+        let mut ready = Ready::new(&base, &keys, &files, (&front, &storage, &batch, &telemetry));
         if let Some(url) = &options.webhook {
             ready.webhook_url = Some(url.clone());
             ready.webhook_secret = Some(keys::webhook_secret().map_err(io("no random bytes"))?);
         }
-        let own = platform::app_settings(options.clock, &files, &ready, (&queue, &batch, &telemetry));
+        let own = platform::app_settings(options.clock, &files, &ready, (&storage, &batch, &telemetry));
+        ready.settings = own.iter().cloned().collect();
         let settings = options.settings.iter().cloned().chain(own).collect();
         let stop = CancellationToken::new();
         let run = platform::HostRun { app_root: files.app.clone(), listener, settings, clock: options.clock };
         // A start that fails from here on must not leave the host running.
         let guard = stop.clone().drop_guard();
-        let mut host = tokio::spawn(run.keep(queue.connection_string(), stop.clone()));
+        let mut host = tokio::spawn(run.keep(storage.connection_string.clone(), stop.clone()));
         platform::await_handler(&base, &mut host).await?;
         // Before its keeper starts: two writers of one file would take each other's part away.
         let known = processes::Record::now();
@@ -214,7 +236,7 @@ impl Stack {
         let watched = (Arc::clone(&front), files.clone(), ready.clone());
         let record = tokio::spawn(keep_record(known, watched, stop.clone()));
         guard.disarm();
-        Ok(Stack { ready, telemetry, front, queue, batch, host, record, stop, files })
+        Ok(Stack { ready, telemetry, front, storage, batch, host, record, stop, files })
     }
 
     /// Addresses and keys, and the processes of this moment.
@@ -239,7 +261,7 @@ impl Stack {
 
     /// Ends the host and its handler, then the replicas, then the rest.
     pub async fn stop(self) {
-        let Stack { telemetry, front, queue, batch, host, record, stop, files, .. } = self;
+        let Stack { telemetry, front, storage, batch, host, record, stop, files, .. } = self;
         stop.cancel();
         for task in [tokio::spawn(async move { drop(host.await) }), record] {
             if let Err(panic) = task.await {
@@ -251,7 +273,7 @@ impl Stack {
             Err(_) => tracing::error!("somebody still holds the front"),
         }
         batch.stop().await;
-        queue.stop().await;
+        storage.stop().await;
         telemetry.stop().await;
         let _ = std::fs::remove_file(&files.processes);
         for file in &files.ready {
@@ -273,6 +295,10 @@ impl Files {
             processes: state.join("processes.json"),
             ready: ready.into_iter().flatten().collect(),
         })
+    }
+
+    fn catalogue(&self) -> PathBuf {
+        self.blobs.join("config/catalogue.json")
     }
 
     fn prepare(&self, options: &Options) -> Result<(), Error> {
@@ -331,6 +357,7 @@ fn start_front(
 fn start_batch(
     options: &Options,
     files: &Files,
+    storage: &Storage,
     listener: std::net::TcpListener,
 ) -> std::io::Result<azure_batch::Server> {
     let worker = BTreeMap::from([(catalogue::WORKER.to_owned(), options.programs.worker.clone())]);
@@ -350,7 +377,7 @@ fn start_batch(
     } else {
         pool["targetLowPriorityNodes"] = options.nodes.into();
     }
-    let account = azure_batch::Options {
+    let mut account = azure_batch::Options {
         programs: azure_batch::Programs::Named(worker),
         pools: vec![pool],
         arrival: Duration::ZERO,
@@ -358,13 +385,14 @@ fn start_batch(
         restore: options.boot,
         ..azure_batch::Options::new(&files.nodes)
     };
+    account.environment.extend(storage.node_setting.clone());
     azure_batch::Server::start(listener, account, options.clock)
 }
 
 /// Stages the app and writes the catalogue: file work that need not wait for anything.
 async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys) -> Result<(), Error> {
     let source = Source { root: options.source.clone(), handler: options.programs.handler.clone() };
-    let (app, blobs, model) = (files.app.clone(), files.blobs.clone(), options.model.clone());
+    let (app, file, model) = (files.app.clone(), files.catalogue(), options.model.clone());
     let (replicas, cold_start) = (options.replicas, options.cold_start);
     let (nodes, boot, clock, webhook) = (options.nodes, options.boot, options.clock, options.webhook.clone());
     let further = options.catalogue.clone();
@@ -378,19 +406,10 @@ async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys
         if let Some(further) = &further {
             catalogue::add_from(&mut catalogue, further).map_err(io("the further catalogue"))?;
         }
-        let file = blobs.join("config/catalogue.json");
         catalogue::keep_tenants(&mut catalogue, std::fs::read(&file).ok().as_deref());
         write_whole(&file, format!("{catalogue:#}\n").as_bytes()).map_err(io("cannot write the catalogue"))
     });
     work.await.expect("staging does not panic")
-}
-
-async fn create_queues(connection_string: String) -> Result<(), Error> {
-    let account = Account::parse(&connection_string)?;
-    for name in [DOORBELL_QUEUE].into_iter().chain(OTHER_QUEUES) {
-        account.queue(name).create().await?;
-    }
-    Ok(())
 }
 
 /// Writes down who runs whenever that is no longer what is `known`.

@@ -9,10 +9,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::WEBHOOK_SECRET;
+use super::storage::Storage;
 use super::{DOORBELL_QUEUE, Error, Files, Ready};
 use crate::azure_batch;
 use crate::host::{self, Ending};
-use crate::queue;
 use crate::queue::client::Account;
 use crate::telemetry::Receiver;
 
@@ -28,12 +28,12 @@ pub(super) fn app_settings(
     clock: Clock,
     files: &Files,
     ready: &Ready,
-    (queue, batch, telemetry): (&queue::Server, &azure_batch::Server, &Receiver),
+    (storage, batch, telemetry): (&Storage, &azure_batch::Server, &Receiver),
 ) -> Vec<(String, String)> {
     let mut settings: Vec<(String, String)> = [
         ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),
         ("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", BODY_SIZE_LIMIT.to_owned()),
-        ("AzureWebJobsStorage", queue.connection_string()),
+        ("AzureWebJobsStorage", storage.connection_string.clone()),
         ("STORAGE_QUEUE_NAME", DOORBELL_QUEUE.to_owned()),
         ("APPLICATIONINSIGHTS_CONNECTION_STRING", telemetry.connection_string()),
         ("BATCH_ENDPOINT", batch.url().to_owned()),
@@ -45,6 +45,10 @@ pub(super) fn app_settings(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if storage.is_emulator() {
+        // It stays in the state folder, where `switchyard tenant` changes it.
+        settings.push(("MODEL_CATALOG".to_owned(), files.catalogue().display().to_string()));
+    }
     if let Some(secret) = &ready.webhook_secret {
         // Whoever has a webhook here has it on this machine.
         let set = [(WEBHOOK_SECRET, secret.as_str()), ("WEBHOOKS_ALLOW_PRIVATE", "1")];

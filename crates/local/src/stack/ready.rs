@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
+use super::storage::Storage;
 use super::{Files, processes};
 use crate::azure_batch;
-use crate::queue;
 use crate::realtime::Front;
 use crate::telemetry::Receiver;
 
@@ -32,7 +32,7 @@ pub struct Ready {
     pub webhook_secret: Option<String>,
     /// The Functions host.
     pub host_url: String,
-    /// The Storage Queue stand-in.
+    /// The queues: the stand-in's, or the emulator's.
     pub queue_url: String,
     /// The Azure Batch stand-in.
     pub batch_url: String,
@@ -42,7 +42,7 @@ pub struct Ready {
     /// The account's key, which opens nothing but the stand-in.
     #[serde(default)]
     pub batch_key: String,
-    /// `file:///…`.
+    /// The facts: `file:///…`, or a container of the emulator without what opens it.
     pub blob_url: String,
     /// The front before the replicas.
     pub realtime_url: String,
@@ -50,6 +50,9 @@ pub struct Ready {
     pub telemetry_url: String,
     /// The staged folder.
     pub app_root: String,
+    /// App settings of the handler, but keys of further backends: for programs that start it a second time.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// `handler` and `replica-N`, as they run now.
     pub pids: BTreeMap<String, u32>,
 }
@@ -59,9 +62,8 @@ impl Ready {
         base: &str,
         keys: &Keys,
         files: &Files,
-        (front, queue, batch, telemetry): (&Front, &queue::Server, &azure_batch::Server, &Receiver),
+        (front, storage, batch, telemetry): (&Front, &Storage, &azure_batch::Server, &Receiver),
     ) -> Ready {
-        let blobs = url::Url::from_file_path(&files.blobs).expect("the state folder was made absolute");
         Ready {
             base_url: format!("{base}/api/v1"),
             api_key: keys.api.reveal().to_owned(),
@@ -69,14 +71,15 @@ impl Ready {
             webhook_url: None,
             webhook_secret: None,
             host_url: base.to_owned(),
-            queue_url: queue.url(),
+            queue_url: storage.queue_url.clone(),
             batch_url: batch.url().to_owned(),
             batch_account: batch.account().to_owned(),
             batch_key: batch.key().to_owned(),
-            blob_url: blobs.to_string(),
+            blob_url: storage.blob_url.clone(),
             realtime_url: front.url(),
             telemetry_url: telemetry.url(),
             app_root: files.app.display().to_string(),
+            settings: BTreeMap::new(),
             pids: BTreeMap::new(),
         }
     }

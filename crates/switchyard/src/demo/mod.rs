@@ -84,6 +84,7 @@ pub async fn run(flags: cli::Demo, place: &Place, printer: &Printer) -> Result<(
         webhook: None,
         catalogue: None,
         settings: Vec::new(),
+        storage: None,
         clock,
         ready_file: None,
     };

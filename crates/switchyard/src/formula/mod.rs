@@ -135,6 +135,11 @@ impl Pool {
     }
 }
 
+/// The text of the formula that a file holds, and `taskSlotsPerNode` where the file says it.
+pub(crate) fn text_of(path: &Path) -> Result<(String, Option<u32>), Failure> {
+    formula(path).map(|Source { text, slots }| (text, slots))
+}
+
 /// The formula that a file holds, and what the file says of its pool.
 fn formula(path: &Path) -> Result<Source, Failure> {
     let content = read(path, FORMULA_BYTES_MAX)?;

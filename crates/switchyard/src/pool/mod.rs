@@ -4,11 +4,13 @@
 
 mod read;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use machines::{Date, Finding};
 use serde_json::json;
 
+use crate::Failure;
 use crate::cli::{self, PoolLint};
 use crate::formula;
 use crate::place::Place;
@@ -20,6 +22,16 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The exit code where there is no pool to judge.
 const NO_POOL: u8 = 2;
+
+/// What is wrong with the pool of a file on a day, and the size of its machines.
+///
+/// # Errors
+/// When the file cannot be read, or holds no pool or several.
+pub(crate) fn judged(file: &Path, today: Date) -> Result<(Vec<Finding>, Option<String>), Failure> {
+    let content = formula::read(file, FILE_BYTES_MAX)?;
+    let read = read::pool(&content).map_err(|why| Failure(format!("{}: {why}", file.display())))?;
+    Ok((machines::findings(&read.pool, today), read.pool.vm_size))
+}
 
 /// Does what was asked with a pool.
 pub fn run(command: cli::Pool, place: &Place, printer: &Printer) -> ExitCode {

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "starts the program under test")]
 
 mod dead;
+mod doctor;
 mod formula;
 mod pool;
 mod report;

@@ -50,11 +50,11 @@ fn job() -> Job {
 
 fn deferred(shard: usize, took: u64) -> Ran {
     let place = At::Pool("spot".to_owned());
-    Ran { shard, place, took: Millis(took), is_measured: true, overtakes: false }
+    Ran { shard, at_ms: 0, place, took: Millis(took), is_measured: true, overtakes: false }
 }
 
 fn rescue(shard: usize, took: u64) -> Ran {
-    Ran { shard, place: At::Realtime, took: Millis(took), is_measured: false, overtakes: true }
+    Ran { shard, at_ms: 0, place: At::Realtime, took: Millis(took), is_measured: false, overtakes: true }
 }
 
 /// Place, what became of it, time of a machine in ms, money, whether it is assumed.

@@ -1,7 +1,7 @@
 """What two ended batches leave in a container, seen by the vendor's own SDK: facts, each once, and no
 marker of work.
 
-Usage: left.py, with AzureWebJobsStorage in the environment.
+Usage: left.py, with STORAGE in the environment.
 """
 
 import collections
@@ -14,7 +14,7 @@ from account import API_VERSION
 
 
 def main():
-    storage = os.environ["AzureWebJobsStorage"]
+    storage = os.environ["STORAGE"]
     facts = ContainerClient.from_connection_string(storage, "switchyard", api_version=API_VERSION)
     keys = [blob.name for blob in facts.list_blobs()]
     tops = collections.Counter(key.split("/")[0] for key in keys)
