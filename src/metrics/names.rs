@@ -184,7 +184,7 @@ metrics! {
         [listed("outcome", &["delivered", "retrying", "gave_up", "gone"])],
         "Attempts to tell an endpoint of the end of a batch";
     DEAD_LETTERS = "switchyard.dead_letters", "messages", Counter,
-        [listed("reason", &["tries_used_up", "no_ticket", "unknown_owner"])],
+        [listed("reason", &["tries_used_up", "no_ticket", "empty_message", "base64_no_ticket", "base64_no_text", "ticket_version", "unknown_owner"])],
         "Messages that were kept as dead letters";
     UNRECORDED = "switchyard.decisions_not_recorded", "decisions", Counter, [],
         "Lines of the audit that were lost: too many waited, or the store did not take them";

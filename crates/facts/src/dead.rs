@@ -16,19 +16,39 @@ pub enum Reason {
     TriesUsedUp,
     /// It is no ticket that this version reads.
     NoTicket,
+    /// Empty, or white space.
+    EmptyMessage,
+    /// base64 of a text that is no ticket.
+    Base64NoTicket,
+    /// base64 of bytes that are no text.
+    Base64NoText,
+    /// A ticket of another version.
+    TicketVersion,
     /// It names a tenant that the catalogue does not have, or no job's id.
     UnknownOwner,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 3] = [Reason::TriesUsedUp, Reason::NoTicket, Reason::UnknownOwner];
+    pub const ALL: [Reason; 7] = [
+        Reason::TriesUsedUp,
+        Reason::NoTicket,
+        Reason::EmptyMessage,
+        Reason::Base64NoTicket,
+        Reason::Base64NoText,
+        Reason::TicketVersion,
+        Reason::UnknownOwner,
+    ];
 
     /// Its code.
     pub const fn as_str(self) -> &'static str {
         match self {
             Reason::TriesUsedUp => "tries_used_up",
             Reason::NoTicket => "no_ticket",
+            Reason::EmptyMessage => "empty_message",
+            Reason::Base64NoTicket => "base64_no_ticket",
+            Reason::Base64NoText => "base64_no_text",
+            Reason::TicketVersion => "ticket_version",
             Reason::UnknownOwner => "unknown_owner",
         }
     }

@@ -15,7 +15,10 @@ pub struct Paths;
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
     /// Given up for this reason.
-    #[param(nullable = false, pattern = "^(tries_used_up|no_ticket|unknown_owner)$")]
+    #[param(
+        nullable = false,
+        pattern = "^(tries_used_up|no_ticket|empty_message|base64_no_ticket|base64_no_text|ticket_version|unknown_owner)$"
+    )]
     reason: Option<String>,
     /// Of jobs with this model.
     #[param(min_length = 1, max_length = 256, nullable = false)]

@@ -48,7 +48,8 @@ impl Dead {
 /// What letters have in common.
 #[derive(Debug, Args)]
 pub struct DeadFilter {
-    /// Given up for this reason: tries_used_up, no_ticket or unknown_owner.
+    /// Given up for this reason: tries_used_up, unknown_owner, no_ticket, empty_message, base64_no_ticket,
+    /// base64_no_text or ticket_version.
     #[arg(long, value_name = "CODE")]
     pub reason: Option<String>,
     /// Of jobs with this model.
