@@ -36,7 +36,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use clock::Clock;
-use facts::job::{ChunkSizes, Counts, End, Stop};
+use facts::job::{ChunkSizes, Counts, End, Stop, Try};
 use facts::key::JobKeys;
 use facts::{Job, JobId, Store, StoreError};
 use policy::fair::Shares;
@@ -84,6 +84,8 @@ struct Hands {
 struct Kept {
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     packs: Mutex<HashMap<String, Arc<facts::Pack>>>,
+    /// Newest tries of open shards: a look at a large job that breaks off leaves less to read for the next.
+    tries: Mutex<HashMap<String, Arc<Try>>>,
     /// What chunks hold, by their keys, of jobs that are being summed up: a sweep that is cut off goes on.
     summaries: Mutex<HashMap<String, (Counts, ChunkSizes)>>,
     /// Lines of jobs that have not ended: these alone.

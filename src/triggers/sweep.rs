@@ -122,8 +122,12 @@ async fn look_unless_late(app: &App, world: World<'_>, pass: &Pass, due: &Due, b
 }
 
 async fn look_or_warn(app: &App, world: World<'_>, pass: &Pass, due: &Due) {
-    if let Err(error) = look(app, world, pass, due).await {
-        tracing::warn!(%error, "the look broke off; the next sweep goes on");
+    let Err(error) = look(app, world, pass, due).await else { return };
+    tracing::warn!(%error, "the look broke off; the next sweep goes on");
+    // What asked for it may have been the hint, which is gone: the job's own marker is minutes away then.
+    let hint = key::due(key::NOW, &due.tenant, &due.job);
+    if let Err(error) = app.store.create(&hint, "").await {
+        tracing::warn!(%error, "no marker for the next sweep; the job's own next look is later");
     }
 }
 

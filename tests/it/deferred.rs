@@ -20,4 +20,5 @@ mod sweep_calls;
 mod tickets;
 mod traces;
 mod trouble;
+mod troubled;
 mod versions;

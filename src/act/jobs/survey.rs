@@ -179,22 +179,22 @@ impl Jobs {
             return Ok(none);
         }
         let key = JobKeys::new(&job.tenant, &job.job).try_(shard, seen.tries);
-        let Some(newest) = self.fact::<Try>(&key).await? else { return Ok(none) };
-        Ok(match newest.place {
-            Place::Realtime { not_after_ms, .. } if self.now().0 >= not_after_ms => none,
+        let Some(newest) = self.kept(&self.0.kept.tries, key, |_: &Try| true).await? else { return Ok(none) };
+        Ok(match &newest.place {
+            Place::Realtime { not_after_ms, .. } if self.now().0 >= *not_after_ms => none,
             Place::Realtime { .. } => {
                 let claimed = UnixMs(newest.at_ms);
                 let last_chunk = seen.last_chunk_ms.map(|ms| self.at_store_time(ms));
                 Open { at: At::Rescue { claimed, last_chunk }, ..none }
             }
             Place::Deferred { pack } => {
-                let (at, unknown) = match self.task_at(&pack, pass).await? {
+                let (at, unknown) = match self.task_at(pack, pass).await? {
                     TaskAt::Queued => (At::Queued, false),
                     TaskAt::Running => (At::Running, false),
                     TaskAt::Over => (At::Nowhere, false),
                     TaskAt::Unknown => (At::Nowhere, true),
                 };
-                Open { at, unknown, pack: Some(pack), ..none }
+                Open { at, unknown, pack: Some(pack.clone()), ..none }
             }
         })
     }

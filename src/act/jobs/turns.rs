@@ -26,6 +26,9 @@ const JOBS_MAX: usize = 64;
 /// Jobs that a ring for one of them reads: thousands ring at once, and the sweep comes anyway.
 const JOBS_RUNG_MAX: usize = 8;
 
+/// Jobs that a pass fails to read before it reads no more: a store that is down takes its time for each.
+const UNREAD_MAX: usize = 3;
+
 /// A job with a ready marker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Owner {
@@ -108,7 +111,7 @@ impl Jobs {
         Ok(owners)
     }
 
-    /// Reads jobs, of each tenant as many as would fill the room.
+    /// Reads jobs, of each tenant as many as would fill the room. What was read leaves, whatever was not.
     async fn ready_jobs(
         &self,
         chosen: &[(&str, &Owner)],
@@ -117,6 +120,7 @@ impl Jobs {
     ) -> Result<Vec<Survey>, Trouble> {
         let enough = offer.room().saturating_mul(offer.pack_size().0);
         let (mut surveys, mut work) = (Vec::new(), BTreeMap::<&str, u64>::new());
+        let mut unread = 0;
         for (tenant, owner) in chosen {
             if work.get(tenant).is_some_and(|work| *work >= enough) {
                 continue;
@@ -133,7 +137,13 @@ impl Jobs {
                 Err(error @ Trouble::Unreadable { .. }) => {
                     tracing::error!(%error, %tenant, job = %owner.job, "a job waits for a version that can read it");
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, %tenant, job = %owner.job, "a job was not read; it waits for the next pass");
+                    unread += 1;
+                    if unread == UNREAD_MAX {
+                        break;
+                    }
+                }
             }
         }
         Ok(surveys)
