@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use facts::Store;
 use facts::key::JobKeys;
+use facts::{Store, StoreError};
 
 use crate::backend::Trouble;
 use crate::error::Error;
@@ -15,6 +15,8 @@ use crate::pack::Run;
 
 /// Processes that an item may kill before it is given up. One could have been an eviction.
 const DEATHS_MAX: usize = 2;
+/// Times that a mark is taken away before the store's failure is believed.
+const TAKE_AWAY_TRIES: u32 = 4;
 /// Code of the error line of an item that is given up.
 pub const CODE: &str = "worker_crashed";
 
@@ -81,7 +83,11 @@ pub(crate) async fn run(cell: &Cell<'_>, line: u64, text: &[u8]) -> Result<Done,
         return Err(Error::Interrupted);
     }
     let mark = cell.keys.trying(line, by);
-    store.create(&mark, Bytes::new()).await?;
+    if let Err(error) = store.create(&mark, Bytes::new()).await {
+        // It may be there all the same, and would accuse an item that never ran.
+        let _ = take_away(store, &mark).await;
+        return Err(error.into());
+    }
     let done = tokio::select! {
             biased;
         () = stop.cancelled() => Err(Error::Interrupted),
@@ -89,7 +95,18 @@ pub(crate) async fn run(cell: &Cell<'_>, line: u64, text: &[u8]) -> Result<Done,
     };
     // A backend that fails on this very item counts as a death; all else is not the item's doing.
     if !matches!(done, Err(Error::Backend(Trouble::Failing(_)))) {
-        store.delete(&mark).await?;
+        take_away(store, &mark).await?;
     }
     done
+}
+
+/// Takes a mark away. One that stays counts as a death, so a store that fails is asked again.
+async fn take_away(store: &Store, mark: &str) -> Result<(), StoreError> {
+    let mut taken = store.delete(mark).await;
+    for _ in 1..TAKE_AWAY_TRIES {
+        if taken.is_err() {
+            taken = store.delete(mark).await;
+        }
+    }
+    taken
 }
