@@ -152,6 +152,8 @@ pub struct Settings {
     pub webhooks_allow_private: bool,
     /// Where telemetry goes; none: off.
     pub telemetry: Option<Secret>,
+    /// Id of the Log Analytics workspace that keeps it.
+    pub workspace: Option<String>,
     /// What is logged.
     pub log: String,
     /// Name of this process among its kind: `[a-z0-9]{1,32}`.
@@ -185,6 +187,7 @@ impl Settings {
         let fault = reader.fault();
         let webhooks_allow_private = reader.webhooks_allow_private();
         let telemetry = reader.text(name::TELEMETRY).map(Secret);
+        let workspace = reader.workspace();
         let clock = reader.clock(&Far {
             blobs: blobs.as_ref(),
             doorbell: doorbell.as_ref(),
@@ -209,6 +212,7 @@ impl Settings {
                 fault,
                 webhooks_allow_private,
                 telemetry,
+                workspace,
                 log,
                 instance,
                 clock,
@@ -334,6 +338,21 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn workspace(&mut self) -> Option<String> {
+        let id = self.text(name::WORKSPACE)?;
+        let groups: Vec<&str> = id.split('-').collect();
+        let is_id = groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+            && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if !is_id {
+            self.problem(
+                name::WORKSPACE,
+                "is no id of a workspace, as 01234567-89ab-cdef-0123-456789abcdef: take its customerId, not its resource id",
+            );
+            return None;
+        }
+        Some(id)
     }
 
     fn webhooks_allow_private(&mut self) -> bool {
@@ -509,6 +528,7 @@ mod tests {
             (&[("BLOB_URL", "not a url")], name::BLOB_URL),
             (&[("WEBSITE_INSTANCE_ID", "abc")], name::BLOB_URL),
             (&[("WEBHOOKS_ALLOW_PRIVATE", "yes")], name::WEBHOOKS_PRIVATE),
+            (&[("LOG_ANALYTICS_WORKSPACE_ID", "/subscriptions/1/workspaces/w")], name::WORKSPACE),
             (
                 &[
                     ("WEBSITE_INSTANCE_ID", "abc"),

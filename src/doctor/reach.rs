@@ -14,7 +14,12 @@ const GLOBAL_INGESTION: &str = "https://dc.services.visualstudio.com/";
 const PAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Asks the ingestion endpoint for anything at all: nothing is sent to it.
-pub async fn telemetry(connection: Option<&Secret>, http: &reqwest::Client) -> Finding {
+/// `workspace` is the Log Analytics workspace that keeps what is sent.
+pub async fn telemetry(
+    connection: Option<&Secret>,
+    workspace: Option<&str>,
+    http: &reqwest::Client,
+) -> Finding {
     let Some(connection) = connection else {
         return Check::Telemetry.needs(&format!("{}; no telemetry is sent", name::TELEMETRY));
     };
@@ -26,7 +31,10 @@ pub async fn telemetry(connection: Option<&Secret>, http: &reqwest::Client) -> F
     };
     let host = endpoint.host_str().unwrap_or_default().to_owned();
     match within(http.get(endpoint).send()).await {
-        Some(Ok(_)) => Check::Telemetry.ok(format!("{host} answers")),
+        Some(Ok(_)) => {
+            let kept = workspace.map(|id| format!("; logs lie in workspace {id}")).unwrap_or_default();
+            Check::Telemetry.ok(format!("{host} answers{kept}"))
+        }
         Some(Err(_)) | None => Check::Telemetry.warning(
             format!("{host} cannot be reached: nothing fails for it, and nobody sees what happens"),
             format!(

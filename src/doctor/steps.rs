@@ -266,7 +266,7 @@ impl Plan {
     /// Where telemetry goes, and the app that serves.
     async fn around(self) -> Vec<Finding> {
         let World { settings, asked, http, .. } = &*self.world;
-        let telemetry = reach::telemetry(settings.telemetry.as_ref(), http);
+        let telemetry = reach::telemetry(settings.telemetry.as_ref(), settings.workspace.as_deref(), http);
         let (telemetry, health) = tokio::join!(telemetry, reach::health(asked.url.as_ref(), http));
         vec![telemetry, health]
     }

@@ -72,6 +72,8 @@ pub mod name {
     pub const IDENTITY_HEADER: &str = "IDENTITY_HEADER";
     /// Where telemetry goes.
     pub const TELEMETRY: &str = "APPLICATIONINSIGHTS_CONNECTION_STRING";
+    /// The Log Analytics workspace behind it.
+    pub const WORKSPACE: &str = "LOG_ANALYTICS_WORKSPACE_ID";
     /// Whether webhooks may lie on this machine or in a private network.
     pub const WEBHOOKS_PRIVATE: &str = "WEBHOOKS_ALLOW_PRIVATE";
     /// What is logged.
@@ -119,6 +121,7 @@ pub const ALL: &[Setting] = &[
     setting(name::IDENTITY_HEADER, None, Required::ByHost, "set by Azure: what that endpoint wants to see"),
     setting(name::WEBHOOKS_PRIVATE, Some("0"), Required::No, "for one machine only, refused in Azure: `1` lets webhooks be http and lie on this machine or in a private network"),
     setting(name::TELEMETRY, None, Required::No, "connection string of Application Insights; without it no telemetry is sent"),
+    setting(name::WORKSPACE, None, Required::No, "id of the Log Analytics workspace that keeps what Application Insights is sent; `doctor` says where logs lie by it"),
     setting(name::LOG, Some("info"), Required::No, "what is logged to standard output, as `info` or `access=debug,info`; answers below 400 are logged at debug"),
     setting(name::INSTANCE, None, Required::No, "set by Azure: names this instance; without it a random name"),
     setting(clock::EPOCH_SETTING, None, Required::No, "with the next: instant in Unix ms from which time runs faster; refused unless every endpoint is loopback"),

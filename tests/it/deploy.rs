@@ -109,6 +109,7 @@ fn value(given: &str, name: &str) -> Option<String> {
         "APPLICATIONINSIGHTS_CONNECTION_STRING" => {
             Some("InstrumentationKey=00000000-0000-0000-0000-000000000001".to_owned())
         }
+        "LOG_ANALYTICS_WORKSPACE_ID" => Some("00000000-0000-0000-0000-000000000002".to_owned()),
         _ => Some(value),
     }
 }

@@ -117,7 +117,8 @@ async fn a_sound_setup_is_ok_and_what_it_writes_is_gone() {
     let telemetry = local::telemetry::Receiver::start(port()).unwrap();
     let stage = Stage::new(&with_pool(&[backend("one", &upstream.url)]))
         .with("AzureWebJobsStorage", queues.connection_string())
-        .with("APPLICATIONINSIGHTS_CONNECTION_STRING", telemetry.connection_string());
+        .with("APPLICATIONINSIGHTS_CONNECTION_STRING", telemetry.connection_string())
+        .with("LOG_ANALYTICS_WORKSPACE_ID", "01234567-89ab-cdef-0123-456789abcdef");
     let report = examine(with_batch(stage, &batch), &[]).await;
     let wrong: Vec<_> =
         report.findings.iter().filter(|finding| finding.outcome > Outcome::NotChecked).collect();
@@ -142,6 +143,7 @@ async fn a_sound_setup_is_ok_and_what_it_writes_is_gone() {
         assert_eq!(said(&report, check).outcome, Outcome::Ok, "{:?}", said(&report, check));
     }
     assert_said(&report, "blob", Outcome::Ok, &["wrote and deleted state/doctor-"]);
+    assert_said(&report, "telemetry", Outcome::Ok, &["workspace 01234567-89ab-cdef-0123-456789abcdef"]);
     assert_eq!(telemetry.counts().envelopes, 0, "nothing was sent");
 }
 

@@ -11,18 +11,21 @@ use wire::status::Status;
 use crate::triggers::health::Health;
 
 #[derive(OpenApi)]
-#[openapi(paths(
-    status,
-    cost,
-    wanted_replicas,
-    list_knobs,
-    change_knobs,
-    refresh_knobs,
-    roll_back_knobs,
-    health,
-    open_api,
-    take_alert
-))]
+#[openapi(
+    paths(
+        status,
+        cost,
+        wanted_replicas,
+        list_knobs,
+        change_knobs,
+        refresh_knobs,
+        roll_back_knobs,
+        health,
+        open_api,
+        take_alert
+    ),
+    components(schemas(By))
+)]
 pub struct Paths;
 
 /// What a scaler reads.
