@@ -103,7 +103,7 @@ fn judged(mut findings: Vec<Finding>, given: Given) -> Tuned {
     match set::of(given) {
         Ok(knobs) => {
             let defaults = knobs::known().len() - count;
-            findings.push(Check::Knobs.ok(format!("{count} are given, {defaults} have their defaults")));
+            findings.push(Check::Knobs.ok(format!("given: {count}; at their defaults: {defaults}")));
             Tuned { findings, knobs }
         }
         Err(problems) => {
@@ -147,6 +147,6 @@ mod tests {
     fn a_good_set_says_which_are_defaults() {
         let tuned = judged(Vec::new(), json!({ "max-aca-replicas": "7" }).as_object().unwrap().clone());
         assert_eq!(tuned.knobs.max_replicas, 7);
-        assert!(tuned.findings[0].found.starts_with("1 are given, "), "{:?}", tuned.findings);
+        assert!(tuned.findings[0].found.starts_with("given: 1; "), "{:?}", tuned.findings);
     }
 }
