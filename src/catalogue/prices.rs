@@ -1,17 +1,33 @@
-//! Prices of a catalogue: given, or the built-in one of the machine's class; and a leap of a price, which
-//! is taken only once somebody confirmed it.
+//! Prices of a catalogue: given, or the built-in one of the machine's class; how old they are; and a leap of
+//! a price, which is taken only once somebody confirmed it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use facts::job::{COST_LABEL_CHARS_MAX, COST_LABELS};
+use machines::Date;
 use policy::price::{self, Unit};
-use policy::units::MicroUsd;
+use policy::units::{MicroUsd, UnixMs};
 use serde::{Deserialize, Serialize};
 use wire::catalogue as file;
 
 use super::{Backend, Catalogue, Pool};
 use crate::knobs::micro_usd;
+
+/// A price older than this is flagged.
+pub const PRICE_AGE_DAYS_MAX: u64 = 90;
+
+/// Whole days since the day on which a price was read, as `2026-11-01`; none where the text is no day. A day to
+/// come is today.
+pub fn age_days(read_on: &str, now: UnixMs) -> Option<u64> {
+    let age = Date::of_unix_ms(now.0).days() - Date::parse(read_on)?.days();
+    Some(u64::try_from(age).unwrap_or(0))
+}
+
+/// Whether a price is to be looked up again: it is older than [`PRICE_AGE_DAYS_MAX`], or nobody knows.
+pub fn is_old(read_on: &str, now: UnixMs) -> bool {
+    age_days(read_on, now).is_none_or(|days| days > PRICE_AGE_DAYS_MAX)
+}
 
 /// What a catalogue's entry says of its price.
 struct Given<'a> {
@@ -190,4 +206,32 @@ fn told(what: &str, name: &str, old: &Held, new: &Held) -> String {
         usd(new),
         new.read_on
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_grows_old() {
+        // 2026-11-21T00:00Z
+        let now = UnixMs(1_795_219_200_000);
+        let ages = [
+            ("2026-11-21", Some(0)),
+            ("2026-11-20", Some(1)),
+            ("2024-02-29", Some(996)),
+            ("2027-01-01", Some(0)),
+            ("unknown", None),
+            ("2026-13-01", None),
+            ("2026-1-01", None),
+        ];
+        for (date, days) in ages {
+            assert_eq!(age_days(date, now), days, "{date}");
+        }
+        let old = ["2026-08-23", "2026-08-22", "unknown"].map(|date| is_old(date, now));
+        assert_eq!(old, [false, true, true], "90 days are not yet too many");
+        for price in price::PRICES {
+            assert!(age_days(price.read_on, now).is_some(), "{price:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth;
-use crate::catalogue::{Backend, Catalogue, State};
+use crate::catalogue::{self, Backend, Catalogue, State};
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Request, Response};
 use crate::knobs;
@@ -215,7 +215,7 @@ fn backend(app: &App, backend: &Backend, now: UnixMs) -> Value {
         "cold_start_catalogue_ms": { "p50": backend.facts.cold_start.p50.0, "p95": backend.facts.cold_start.p95.0 },
         "usd_per_replica_hour": backend.facts.price_per_replica_hour.usd(),
         "price_date": backend.price_date,
-        "price_age_days": policy::price::age_days(&backend.price_date, now),
+        "price_age_days": catalogue::prices::age_days(&backend.price_date, now),
         "speed_catalogue": {
             "base_ms": seen.speed.base.0,
             "per_item_us": seen.speed.per_item_us,

@@ -1,10 +1,7 @@
-//! Prices, with where and when they were read. The catalogue overrides them. How old one is, and whether
-//! a new one is so far from the old that somebody must confirm it.
+//! Prices, with where and when they were read. The catalogue overrides them. And whether a new one is so far
+//! from the old that somebody must confirm it.
 
-use crate::units::{MicroUsd, UnixMs};
-
-/// A price older than this is flagged.
-pub const PRICE_AGE_DAYS_MAX: u32 = 90;
+use crate::units::MicroUsd;
 
 /// What an hour of a GPU costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,31 +127,4 @@ pub const CHANGE_MAX: u64 = 3;
 pub fn must_be_confirmed(in_force: MicroUsd, new: MicroUsd) -> bool {
     let (low, high) = (in_force.min(new), in_force.max(new));
     in_force.0 > 0 && high.0 > low.0.saturating_mul(CHANGE_MAX)
-}
-
-/// Whole days since the date on which a price was read, as `2026-11-01`; none where the text is no date.
-/// A date to come is today's.
-pub fn age_days(read_on: &str, now: UnixMs) -> Option<u64> {
-    let mut parts = read_on.split('-').map(str::parse::<u64>);
-    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    let is_date = parts.next().is_none()
-        && read_on.len() == "2026-11-01".len()
-        && (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day);
-    let days = now.0 / 86_400_000;
-    is_date.then(|| days.saturating_sub(unix_day(year, month, day)))
-}
-
-/// Whether a price is to be looked up again: it is older than [`PRICE_AGE_DAYS_MAX`], or nobody knows.
-pub fn is_old(read_on: &str, now: UnixMs) -> bool {
-    age_days(read_on, now).is_none_or(|days| days > u64::from(PRICE_AGE_DAYS_MAX))
-}
-
-/// Days since 1970-01-01 of a date of the Gregorian calendar. Years begin in March here, so that the day
-/// that is put in comes last; 719,468 days lie between 0000-03-01 and 1970-01-01.
-fn unix_day(year: u64, month: u64, day: u64) -> u64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let month = (month + 9) % 12;
-    year * 365 + year / 4 - year / 100 + year / 400 + (month * 306 + 5) / 10 + day - 1 - 719_468
 }

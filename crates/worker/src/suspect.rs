@@ -102,11 +102,10 @@ pub(crate) async fn run(cell: &Cell<'_>, line: u64, text: &[u8]) -> Result<Done,
 
 /// Takes a mark away. One that stays counts as a death, so a store that fails is asked again.
 async fn take_away(store: &Store, mark: &str) -> Result<(), StoreError> {
-    let mut taken = store.delete(mark).await;
     for _ in 1..TAKE_AWAY_TRIES {
-        if taken.is_err() {
-            taken = store.delete(mark).await;
+        if store.delete(mark).await.is_ok() {
+            return Ok(());
         }
     }
-    taken
+    store.delete(mark).await
 }

@@ -11,7 +11,7 @@ use wire::status;
 
 use crate::act::rebalance::state;
 use crate::app::App;
-use crate::catalogue::{Catalogue, Pool};
+use crate::catalogue::{Catalogue, Pool, prices};
 use crate::observe::pools;
 
 /// Below this share of busy nodes a pool is paid for rather than used.
@@ -56,7 +56,7 @@ fn one(pool: &Pool, seen: &PoolView, formula: String, now: UnixMs) -> status::Po
         spent_this_hour_usd: seen.spend.of_hour(now.0) as f64 / 1e6,
         planned: seen.planned.as_ref().map(|made| planned(made, formula, now)),
         price_date: pool.price_date.clone(),
-        price_age_days: policy::price::age_days(&pool.price_date, now),
+        price_age_days: prices::age_days(&pool.price_date, now),
         formula: status::Formula {
             enabled: seen.formula.enabled,
             ours: seen.formula.ours,

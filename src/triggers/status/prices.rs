@@ -1,9 +1,9 @@
 //! How old the catalogue's prices are. What is decided by money is decided by them.
 
-use policy::price::{age_days, is_old};
 use policy::units::UnixMs;
 
 use crate::catalogue::Catalogue;
+use crate::catalogue::prices::{age_days, is_old};
 
 /// Which prices are too old to be relied upon, and what to do about it.
 pub fn at_risk(catalogue: &Catalogue, now: UnixMs) -> Option<String> {

@@ -342,6 +342,19 @@ impl Rig {
         }
     }
 
+    /// Works and sweeps until a job has ended: no ticket arrives.
+    pub async fn swept_to_its_end(&self, app: &App, job: &JobId) -> End {
+        let began = Instant::now();
+        loop {
+            self.work().await;
+            self.sweep(app).await;
+            if let Some(end) = self.end(job).await {
+                return end;
+            }
+            assert!(began.elapsed() < BOUND, "{:#?}", self.keys().await);
+        }
+    }
+
     /// Sweeps until no marker is left: for jobs that may never have been.
     pub async fn settle(&self) {
         let app = self.process().await;

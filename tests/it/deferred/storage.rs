@@ -115,15 +115,7 @@ async fn a_job_whose_facts_the_store_does_not_give_holds_up_no_other() {
     rig.lose_tickets().await;
     let (_, store) = troubled(&rig, Fails::Of(format!("{}/", odd.job)));
     let app = process_with(&rig, &store, None).await;
-    let began = Instant::now();
-    let end = loop {
-        rig.work().await;
-        rig.sweep(&app).await;
-        if let Some(end) = rig.end(&job.job).await {
-            break end;
-        }
-        assert!(began.elapsed() < BOUND, "{:#?}", rig.keys().await);
-    };
+    let end = rig.swept_to_its_end(&app, &job.job).await;
     rig.assert_complete(&job, &end).await;
     assert_eq!(rig.tries(&odd.job).await, 0);
     let end = rig.recover(&odd.job).await;

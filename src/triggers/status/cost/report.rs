@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use facts::job::COST_LABELS;
 use facts::ledger::{Charge, Lane, Machine, Price, Sums, Time, Used, What};
 use policy::cost::{self, settle};
-use policy::price;
 use policy::units::{MicroUsd, UnixMs};
 use wire::cost::{Group, Report, Seen, Unused};
 
 use super::Asked;
+use crate::catalogue::prices;
 
 /// Groups of a report at most: beyond it, the cheapest are one.
 pub(super) const GROUPS_MAX: usize = 1_000;
@@ -201,8 +201,8 @@ fn prices(sums: &Sums, now: UnixMs) -> Vec<wire::cost::Price> {
         machine: machine.map(|machine| machine.as_str().to_owned()),
         micro_usd_per_hour: price.micro_usd_per_hour,
         read_on: price.read_on.clone(),
-        age_days: price::age_days(&price.read_on, now),
-        is_old: price::is_old(&price.read_on, now),
+        age_days: prices::age_days(&price.read_on, now),
+        is_old: prices::is_old(&price.read_on, now),
         assumed: price.assumed,
     };
     machines.iter().chain(&blind).map(row).collect()
@@ -227,7 +227,7 @@ fn notes(sums: &Sums, prices: &[wire::cost::Price], seen: Seen, unseen_us: u64) 
             "the price of {} ({}) is {age}: look it up again, at most {} days are sound",
             price.place,
             price.machine.as_deref().unwrap_or("work"),
-            price::PRICE_AGE_DAYS_MAX
+            prices::PRICE_AGE_DAYS_MAX
         ));
     }
     if prices.iter().any(|price| price.assumed) {
