@@ -19,6 +19,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use wire::catalogue::Permission;
 use wire::jobs::{JobList, JobView};
+use wire::whole::Whole;
 
 use crate::act::jobs::Trouble;
 use crate::act::jobs::look::World;
@@ -303,7 +304,11 @@ fn page(request: &Request) -> Result<(usize, Option<JobId>), Failure> {
     {
         match &*name {
             "limit" => {
-                let given = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+                let given = value
+                    .parse()
+                    .ok()
+                    .map(|Whole(limit)| limit)
+                    .filter(|limit| (1..=PAGE_MAX).contains(limit));
                 let message = format!("`limit` must be from 1 to {PAGE_MAX}");
                 limit = given.ok_or_else(|| Failure::invalid("limit", "invalid_value", message))?;
             }

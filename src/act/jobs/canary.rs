@@ -13,6 +13,7 @@ use policy::reason::Code;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use wire::openai::EmbeddingsResponse;
+use wire::whole::Whole;
 
 use super::look::{Look, World, is_served};
 use super::rescue::Ask;
@@ -102,7 +103,7 @@ impl<'a> Line<'a> {
     fn read(given: &'a [u8], done: &[u8]) -> Option<Line<'a>> {
         #[derive(Deserialize)]
         struct Asked {
-            dimensions: Option<usize>,
+            dimensions: Option<Whole<usize>>,
         }
         let given: line::InLine<'a> = serde_json::from_slice(given).ok()?;
         let done: line::OutLine<'_> = serde_json::from_slice(done).ok()?;
@@ -111,7 +112,7 @@ impl<'a> Line<'a> {
         }
         let asked: Asked = serde_json::from_str(given.body.get()).ok()?;
         let vectors = vectors(done.response?.body.get().as_bytes())?;
-        Some(Line { body: given.body, length: asked.dimensions, vectors })
+        Some(Line { body: given.body, length: asked.dimensions.map(|Whole(length)| length), vectors })
     }
 }
 
