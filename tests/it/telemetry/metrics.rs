@@ -201,9 +201,9 @@ async fn what_an_invocation_measured_has_left_when_it_is_answered() {
         of_type(&receiver, "MetricData").iter().any(|found| data(found)["metrics"][0]["name"] == name)
     };
     assert!(named("switchyard.decisions"), "{:?}", receiver.counts());
-    let decided = of_type(&receiver, "MetricData").into_iter().find(|found| {
-        data(found)["metrics"][0]["name"] == "switchyard.latency_ms"
-    });
+    let decided = of_type(&receiver, "MetricData")
+        .into_iter()
+        .find(|found| data(found)["metrics"][0]["name"] == "switchyard.latency_ms");
     let decided = labels(&decided.expect("deciding takes time"));
     assert_eq!((decided["stage"].as_str(), decided["lane"].as_str()), ("decide", "refused"));
     let requests = of_type(&receiver, "RequestData");
