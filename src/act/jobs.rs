@@ -45,6 +45,7 @@ use policy::units::UnixMs;
 use wire::ticket::Ticket;
 
 use crate::act::fact::{self, FactError};
+use crate::act::rebalance::formula::Judged;
 use crate::azure::batch;
 use crate::azure::queue::Doorbell;
 
@@ -94,6 +95,8 @@ struct Kept {
     shares: Mutex<HashMap<String, Shares>>,
     /// The newest Azure Batch job of a pool and band that took tasks.
     rounds: Mutex<HashMap<String, (u32, bool)>>,
+    /// One formula a pool.
+    judged: Judged,
 }
 
 /// Why something could not be done now. Nothing is lost: the next look does it.
@@ -184,6 +187,11 @@ impl Jobs {
 
     fn is_starved(&self, pool: &str) -> bool {
         self.0.starved.read().expect("no holder of this lock panics").contains(pool)
+    }
+
+    /// What was found of formulas that are not ours.
+    pub fn judged(&self) -> &Judged {
+        &self.0.kept.judged
     }
 
     /// Where a node finds the store.
