@@ -26,7 +26,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("deadline_infeasible", "refused: no place meets the deadline"),
     ("deadline_passed", "refused and never run: the deadline lies in the past"),
     ("over_max_cost", "refused: every place costs more than `Switchyard-Max-Cost`"),
-    ("budget_spent", "refused, or nodes not bought: this hour's spend reaches `max-usd-per-hour`"),
+    (
+        "budget_spent",
+        "refused, nodes not bought, or a job kept from its pool: this hour's spend reaches `max-usd-per-hour`",
+    ),
     ("not_served", "refused: no backend or pool serves this model"),
     ("deferred_unavailable", "refused: the deferred lane takes no work"),
     ("too_large_for_gpu", "refused: the model needs more than `gpu-memory-limit`"),
