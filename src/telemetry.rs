@@ -3,8 +3,8 @@
 //! Application Insights when a connection string is set; a dead endpoint costs nothing but them.
 //!
 //! Nothing is sampled: a request is one span and each of its calls another, and a busy front that finds them
-//! too many sets a daily cap or ingestion sampling on the resource. Calls of the blob store have none: a sweep
-//! makes hundreds.
+//! too many sets a daily cap or ingestion sampling on the resource. Of calls of the blob store a request shows
+//! its first 32, and a timer none: a sweep makes hundreds.
 //!
 //! - [`span`]: requests, calls to other services, and what is measured on the way
 //! - `instruments`: one for each metric of [`crate::metrics::names`]
@@ -34,7 +34,7 @@ use crate::settings::Secret;
 use instruments::Instruments;
 use sender::Sender;
 use span::Home;
-pub use span::{Span, carried, dependency, lasted, measure, note};
+pub use span::{Span, blob_call, carried, dependency, lasted, measure, note, target, without_blob_calls};
 
 /// Longest wait for the last spans and metrics at the end of the process.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
