@@ -126,6 +126,7 @@ fn broken(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<Str
     if !down.is_empty() {
         found.insert(0, format!("no answer from {}", down.join(", ")));
     }
+    found.extend(app.jobs.held_up().line(now));
     if let Some(told) = app.jobs.unrung() {
         found.push(format!("the doorbell cannot be rung, work waits for the sweep, up to 30 s ({told})"));
     }
