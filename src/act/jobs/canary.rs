@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use wire::openai::EmbeddingsResponse;
 use wire::whole::Whole;
 
+use super::held_up::Step;
 use super::look::{Look, World, is_served};
 use super::rescue::Ask;
 use super::survey::{Pass, Survey};
@@ -44,13 +45,17 @@ impl Jobs {
         pass: &Pass,
         ask: &impl Ask,
     ) -> Result<Look, Trouble> {
-        match self.look(world, tenant, id, pass).await? {
-            Look::Check => {
-                self.check_canary(world, (tenant, id), pass, ask).await?;
-                self.look(world, tenant, id, pass).await
+        let looked = async {
+            let looked = self.look(world, tenant, id, pass).await?;
+            if looked != Look::Check {
+                return Ok(looked);
             }
-            looked => Ok(looked),
-        }
+            self.check_canary(world, (tenant, id), pass, ask).await?;
+            self.look(world, tenant, id, pass).await
+        };
+        let looked = looked.await;
+        self.held_up().note(Step::look(tenant, id), &looked, self.now());
+        looked
     }
 
     async fn check_canary(
