@@ -23,6 +23,11 @@ pub use webhook::Webhook;
 use crate::knobs::micro_usd;
 use crate::settings::{Lookup, is_loopback};
 
+/// Requests of a replica beside each other, at most: some batching servers take hundreds.
+const SLOTS_MAX: u32 = 4_096;
+/// Slots of a node at most, as of Azure Batch (four a core, 256 in all).
+const NODE_SLOTS_MAX: u32 = 256;
+
 /// A checked catalogue.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -308,8 +313,8 @@ fn backend(spec: &file::Backend, context: &Context) -> Result<Arc<Backend>, Stri
         return wrong("style azure_openai needs api_version");
     }
     let price = prices::of_replica(spec).map_err(|what| format!("backend `{}`: {what}", spec.name))?;
-    if spec.slots_per_replica == 0 {
-        return wrong("slots_per_replica must be at least 1");
+    if !(1..=SLOTS_MAX).contains(&spec.slots_per_replica) {
+        return wrong(&format!("slots_per_replica must be from 1 to {SLOTS_MAX}"));
     }
     let key = match &spec.api_key_setting {
         None => None,
@@ -374,8 +379,8 @@ fn pool(spec: &file::Pool, context: &Context) -> Result<Arc<Pool>, String> {
         return wrong("spot is false: give usd_per_dedicated_node_hour, or no node can be bought");
     }
     let Some(write_cost) = micro_usd(spec.write_usd) else { return wrong("write_usd is no price") };
-    if spec.slots_per_node == 0 {
-        return wrong("slots_per_node must be at least 1");
+    if !(1..=NODE_SLOTS_MAX).contains(&spec.slots_per_node) {
+        return wrong(&format!("slots_per_node must be from 1 to {NODE_SLOTS_MAX}"));
     }
     if !(0.0..=1_000.0).contains(&spec.evictions_per_node_hour) {
         return wrong("evictions_per_node_hour must be from 0 to 1000");

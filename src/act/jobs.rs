@@ -281,13 +281,23 @@ impl Jobs {
         self.now().since(self.at_store_time(store_ms)).0
     }
 
-    /// A job; none where there is none.
+    /// A job; none where there is none. Jobs that were read are kept: one that another process erased may be
+    /// there still, see [`Jobs::job_now`].
     ///
     /// # Errors
     /// [`Trouble`].
     pub async fn job(&self, tenant: &str, id: &JobId) -> Result<Option<Arc<Job>>, Trouble> {
         let key = JobKeys::new(tenant, id).job();
         self.kept(&self.0.kept.jobs, key, |job: &Job| job.tenant == tenant && job.job == *id).await
+    }
+
+    /// A job, read anew: one that another process erased is none.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn job_now(&self, tenant: &str, id: &JobId) -> Result<Option<Arc<Job>>, Trouble> {
+        self.forget(&JobKeys::new(tenant, id).job());
+        self.job(tenant, id).await
     }
 
     /// A pack; none where there is none.

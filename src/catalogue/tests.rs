@@ -81,6 +81,7 @@ fn wrong_ones_are_refused_with_the_culprit() {
         ("VLLM_API_KEY", "AzureWebJobsStorage", "must end in _API_KEY"),
         ("VLLM_API_KEY", "OTHER_API_KEY", "OTHER_API_KEY is not set"),
         (r#""slots_per_replica":2"#, r#""slots_per_replica":0"#, "slots_per_replica"),
+        (r#""slots_per_replica":2"#, r#""slots_per_replica":4097"#, "from 1 to 4096"),
         ("1.5", "-1.5", "usd_per_replica_hour"),
         (r#""usd_per_replica_hour":1.5,"price_date":"2026-11-01","#, "", "give usd_per_replica_hour"),
         (r#""price_date":"2026-11-01","#, "", "give price_date"),

@@ -225,7 +225,7 @@ impl Desk<'_> {
     }
 
     async fn webhooks(&self, tenant: &Tenant, id: &JobId) -> Result<Response, Failure> {
-        let job = self.app.jobs.job(self.tenant, id).await.map_err(trouble)?.ok_or_else(no_job)?;
+        let job = self.app.jobs.job_now(self.tenant, id).await.map_err(trouble)?.ok_or_else(no_job)?;
         let end = self.app.jobs.end_of(&JobKeys::new(self.tenant, id)).await.map_err(trouble)?;
         let told = webhooks::list(&self.app.store, tenant, &job, end.as_ref()).await;
         Ok(http::json(200, &told.map_err(trouble)?))

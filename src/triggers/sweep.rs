@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use facts::JobId;
-use facts::key;
+use facts::fold::Found;
+use facts::{JobId, StoreError, key};
 use futures_util::{StreamExt as _, stream};
 use policy::dispatch;
 use policy::units::UnixMs;
@@ -27,6 +27,10 @@ use crate::observe;
 const LOOKS_WITHIN: Duration = Duration::from_secs(14);
 /// Jobs looked at beside each other.
 const AT_ONCE: usize = 8;
+/// Minutes and markers that a sweep searches where more jobs are open than one listing holds: more than it
+/// has time to look at.
+const MINUTES_MAX: usize = 64;
+const MARKERS_MAX: usize = 10_000;
 /// A marker whose job was never written is taken away after this.
 const ORPHAN_AFTER_MS: u64 = 600_000;
 
@@ -98,7 +102,11 @@ struct Marker {
 async fn due(app: &App) -> Result<Vec<Due>, Trouble> {
     let now = minute(app.now());
     let mut found: BTreeMap<(String, JobId), Due> = BTreeMap::new();
-    for object in app.store.list(key::DUE).await? {
+    let markers = match app.store.list(key::DUE).await {
+        Err(StoreError::TooLarge(_)) => nearest(app).await?,
+        listed => listed?,
+    };
+    for object in markers {
         let Some((at, tenant, job)) = key::read_due(&object.key) else { continue };
         // Sorted by minute: nothing after this is due.
         if at > now {
@@ -112,6 +120,17 @@ async fn due(app: &App) -> Result<Vec<Due>, Trouble> {
         due.markers.push(Marker { key: object.key, modified_ms: object.modified_ms });
     }
     Ok(found.into_values().collect())
+}
+
+/// The markers of the nearest minutes: with more jobs open than one listing holds, the others are not searched.
+async fn nearest(app: &App) -> Result<Vec<Found>, StoreError> {
+    let mut minutes = app.store.folders(key::DUE).await?;
+    minutes.truncate(MINUTES_MAX);
+    let mut markers = Vec::new();
+    for minute in minutes {
+        markers.extend(app.store.list_some(&minute, MARKERS_MAX - markers.len()).await?);
+    }
+    Ok(markers)
 }
 
 async fn look_at(app: &App, world: World<'_>, pass: &Pass, due: Vec<Due>, began: Instant) -> usize {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -201,24 +201,45 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::TooLarge`] above 200,000 objects.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
+        let found = self.list_some(prefix, LISTED_MAX + 1).await?;
+        if found.len() > LISTED_MAX {
+            return Err(StoreError::TooLarge(prefix.to_owned()));
+        }
+        Ok(found)
+    }
+
+    /// As [`Store::list`], but at most so many, whichever come first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_some(&self, prefix: &str, most: usize) -> Result<Vec<Found>, StoreError> {
         let folder = Path::from(prefix.trim_end_matches('/'));
         let listing = async {
-            let mut found = Vec::new();
-            let mut objects = self.objects.list(Some(&folder));
-            while let Some(object) = objects.try_next().await.map_err(StoreError::Failed)? {
-                if found.len() == LISTED_MAX {
-                    return Err(StoreError::TooLarge(prefix.to_owned()));
-                }
-                found.push(Found {
-                    modified_ms: modified_ms(&object),
-                    key: object.location.into(),
-                    size: object.size,
-                });
-            }
+            let objects = self.objects.list(Some(&folder)).take(most);
+            let found = objects.map_ok(|object| Found {
+                modified_ms: modified_ms(&object),
+                key: object.location.into(),
+                size: object.size,
+            });
+            let mut found: Vec<Found> = found.try_collect().await.map_err(StoreError::Failed)?;
             found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
             Ok(found)
         };
         tokio::time::timeout(LISTING_MAX, listing).await.map_err(|_| StoreError::TimedOut)?
+    }
+
+    /// The folders right under `prefix`, each ending in `/`; sorted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let folder = Path::from(prefix.trim_end_matches('/'));
+        let listing = tokio::time::timeout(LISTING_MAX, self.objects.list_with_delimiter(Some(&folder)));
+        let listed = listing.await.map_err(|_| StoreError::TimedOut)?.map_err(StoreError::Failed)?;
+        let mut folders: Vec<String> =
+            listed.common_prefixes.into_iter().map(|found| format!("{found}/")).collect();
+        folders.sort_unstable();
+        Ok(folders)
     }
 
     /// Whether an object exists.

@@ -68,7 +68,7 @@ impl DeadLetters {
         if self.store().exists(&keys.end()).await? {
             return Ok(Err(Outcome::JobEnded));
         }
-        if self.jobs.job(&tenant, &job).await?.is_none() {
+        if self.jobs.job_now(&tenant, &job).await?.is_none() {
             return Ok(Err(Outcome::NoSuchJob));
         }
         if known.marks.replays >= REPLAYS_MAX {

@@ -151,7 +151,7 @@ impl Jobs {
         id: &JobId,
         body_hash: &str,
     ) -> Result<Option<Accepted>, Trouble> {
-        let job = self.job(tenant, id).await?;
+        let job = self.job_now(tenant, id).await?;
         Ok(job.map(|job| if job.body_hash == body_hash { Accepted::Job(job) } else { Accepted::OtherBody }))
     }
 
@@ -171,7 +171,7 @@ impl Jobs {
             let Some((at, id)) = key::read_recent(&found.key).filter(|(at, _)| *at >= oldest) else {
                 continue;
             };
-            if let Some(job) = self.job(tenant, &id).await? {
+            if let Some(job) = self.job_now(tenant, &id).await? {
                 tracing::debug!(job = %id, at, "a marked repeat joins its job");
                 return Ok(Some(job));
             }

@@ -83,10 +83,12 @@ impl Pass {
     /// realtime replicas, and at least one.
     pub fn of(world: World<'_>) -> Pass {
         let slots = |backend: &Arc<Backend>| {
-            backend.facts.slots_per_replica * backend.facts.max_replicas.min(world.knobs.max_replicas)
+            let replicas = backend.facts.max_replicas.min(world.knobs.max_replicas);
+            u64::from(backend.facts.slots_per_replica) * u64::from(replicas)
         };
-        let slots: u32 = world.catalogue.backends.iter().map(slots).sum();
-        let rescues = (slots * world.knobs.rescue_share_percent / 100).max(1);
+        let slots: u64 = world.catalogue.backends.iter().map(slots).sum();
+        let rescues = (slots * u64::from(world.knobs.rescue_share_percent) / 100).max(1);
+        let rescues = u32::try_from(rescues).unwrap_or(u32::MAX);
         Pass { rescues_left: rescues.into(), pools: world.catalogue.pools.clone(), ..Pass::default() }
     }
 }
@@ -144,6 +146,11 @@ impl Jobs {
         trace::found(&job);
         let keys = JobKeys::new(tenant, id);
         let listing = self.store().list(keys.folder()).await?;
+        // What is kept of it may be all that there is: another process erased it.
+        if !listing.iter().any(|found| found.key == keys.job()) {
+            self.forget(&keys.job());
+            return Ok(None);
+        }
         let state = fold(&job, &listing);
         let promoted = listing.iter().any(|found| found.key == keys.promote());
         let mut open = Vec::new();

@@ -76,7 +76,7 @@ async fn cancel(app: &App, request: &Request, id: &str) -> Result<Response, Fail
         return Err(Failure::new(Fault::Conflict, "batch_ended", message).of("id"));
     }
     let job = parse(id).ok_or_else(|| unknown(id))?;
-    let job = app.jobs.job(tenant, &job).await.map_err(trouble)?.ok_or_else(|| unknown(id))?;
+    let job = app.jobs.job_now(tenant, &job).await.map_err(trouble)?.ok_or_else(|| unknown(id))?;
     let reason = "the batch was cancelled before this request was done";
     app.jobs.stop(&job, StopWhy::Cancelled, reason).await.map_err(trouble)?;
     // The marker first: a ring may be lost.

@@ -4,12 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use facts::JobId;
 use facts::fault::{Act, Fault};
 use facts::key::{self, JobKeys};
+use facts::{JobId, Store, StoreError};
+use handler::act::jobs::accept::Accepted;
+use handler::act::jobs::survey::Pass;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt as _, PutPayload};
 use serde_json::json;
 
 use super::rig::{FAST, POOL, Rig, TENANT, until_killed};
+use super::storage::process_with;
 
 const LONG: Duration = Duration::from_secs(10 * 24 * 3_600);
 
@@ -36,6 +42,41 @@ async fn an_old_marker_does_not_take_the_new_one_along() {
     let left = rig.markers().await;
     assert_eq!(left.len(), 1, "{left:?}");
     assert_ne!(left[0], old);
+}
+
+/// Above 200,000 objects a listing is refused. What is nearest is found all the same.
+#[tokio::test]
+async fn more_open_jobs_than_a_listing_holds_stop_no_sweep() {
+    let mut rig = Rig::start(FAST).await;
+    let objects = Arc::new(InMemory::new());
+    let later = rig.clock.now_ms() / 60_000 + 10 * 24 * 60;
+    for _ in 0..=200_000 {
+        let marker = Path::from(key::due(later, TENANT, &JobId::random()));
+        objects.put(&marker, PutPayload::new()).await.unwrap();
+    }
+    let store = Store::over(objects);
+    assert!(matches!(store.list(key::DUE).await, Err(StoreError::TooLarge(_))));
+    let app = process_with(&rig, &store, None).await;
+    rig.worker_store = Some(store.clone());
+    rig.store = store;
+    let new = rig.new_job(&app, &JobId::random(), LONG).await;
+    let Accepted::Job(job) = app.jobs.accept(new).await.unwrap() else { panic!("a random id") };
+    let end = rig.swept_to_its_end(&app, &job.job).await;
+    rig.assert_results(&job, &end).await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_erased_elsewhere_is_no_job_here() {
+    let rig = Rig::start(FAST).await;
+    let job = rig.job(LONG).await;
+    let (here, elsewhere) = (rig.process().await, rig.process().await);
+    let end = rig.recover_by(&here, &job.job).await;
+    rig.assert_complete(&job, &end).await;
+    assert!(here.jobs.accepted_before(TENANT, &job.job, "hash").await.unwrap().is_some());
+    elsewhere.jobs.erase(TENANT, &job.job).await.unwrap();
+    let pass = Pass::default();
+    assert!(here.jobs.survey(TENANT, &job.job, &pass).await.unwrap().is_none());
+    assert!(here.jobs.accepted_before(TENANT, &job.job, "hash").await.unwrap().is_none());
 }
 
 #[tokio::test]

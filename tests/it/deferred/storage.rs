@@ -29,7 +29,7 @@ use crate::handler_stage::{BOUND, Step, Upstream};
 const LONG: Duration = Duration::from_secs(10 * 24 * 3_600);
 
 /// A process with another store, or with another doorbell.
-async fn process_with(rig: &Rig, store: &Store, doorbell: Option<Doorbell>) -> Arc<App> {
+pub async fn process_with(rig: &Rig, store: &Store, doorbell: Option<Doorbell>) -> Arc<App> {
     let mut app = rig.process().await;
     let within = Arc::get_mut(&mut app).expect("nobody else has it");
     let batch = within.jobs.batch().cloned();
