@@ -63,7 +63,7 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
             Err(error) => tracing::warn!(%error, pool = pool.facts.name, "not dispatched; trying again"),
         }
     }
-    match merge(&app.jobs, world, app.now()).await {
+    match merge(&app.jobs, &app.today, world, app.now()).await {
         Ok(view) => {
             let now = UnixMs(view.observed_at);
             if let Err(error) = app.last_minute.write(&app.store, world, &view, now).await {

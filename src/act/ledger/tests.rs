@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use facts::ledger::{Amount, Charge, Entry, Lane, Machine, Machines, Price, Seen, Sums, Used, What};
+use facts::ledger::{Amount, Came, Charge, Entry, Lane, Machine, Machines, Price, Seen, Sums, Used, What};
 use facts::{Put, Store, key};
 use policy::units::UnixMs;
 
@@ -37,8 +37,8 @@ fn at(hour: u64, minute: u64) -> UnixMs {
 async fn put_minute(store: &Store, hour: u64, minute: u32, nodes: u32) -> Put {
     let price = charge("").price;
     let of = Machines { lane: Lane::Deferred, place: "p".to_owned(), machine: Machine::Spot, price };
-    let seen = vec![Seen { of, busy: nodes, idle: 0, boots: 0 }];
-    let entry = Entry { v: 1, minute: Some(minute), seen, used: Vec::new() };
+    let seen = vec![Seen { of, busy: nodes, idle: 0, boots: 0, came: Came::default() }];
+    let entry = Entry { v: 1, minute: Some(minute), seen, ..Entry::default() };
     let text = serde_json::to_string(&entry).unwrap();
     store.create_by_clock(&key::ledger_minute(FIRST + hour, minute), text).await.unwrap()
 }

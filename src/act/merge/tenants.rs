@@ -1,11 +1,14 @@
-//! Tenants in the view: what all processes let in, what those spent that are gone, and what waits by the
-//! facts.
+//! Tenants in the view: what all processes let in, what those spent that are gone, what waits and what jobs
+//! cost by the facts.
 
 use std::collections::BTreeMap;
 
 use facts::view::{Gone, ProcessState, TenantView, View};
 use policy::admit;
 use policy::units::UnixMs;
+
+use crate::act::jobs::queued::Waiting;
+use crate::act::ledger::today::Told;
 
 /// A process's state that was read.
 pub(super) struct Read {
@@ -62,9 +65,42 @@ pub(super) fn merge(view: &mut View, before: &View, read: &[Read], now: UnixMs) 
 }
 
 /// Fills in what waits.
-pub(super) fn queued(tenants: &mut BTreeMap<String, TenantView>, items: BTreeMap<String, u64>) {
-    for (tenant, items) in items {
-        tenants.entry(tenant).or_default().queued_items = items;
+pub(super) fn queued(tenants: &mut BTreeMap<String, TenantView>, waiting: &Waiting) {
+    for job in &waiting.jobs {
+        tenants.entry(job.tenant.clone()).or_default().queued_items += job.items;
+    }
+}
+
+/// The same, where it is not known now.
+pub(super) fn queued_before(view: &mut View, before: &View) {
+    for (tenant, seen) in &before.tenants {
+        view.tenants.entry(tenant.clone()).or_default().queued_items = seen.queued_items;
+    }
+}
+
+/// Fills in what jobs count: those that go on, and those that have ended, each once.
+pub(super) fn money_of_jobs(view: &mut View, before: &View, waiting: &Waiting, told: &Told) {
+    for job in &waiting.jobs {
+        if !told.ended.contains(&(job.tenant.clone(), job.job.clone())) {
+            view.tenants.entry(job.tenant.clone()).or_default().jobs_micro_usd += job.cost.0;
+        }
+    }
+    for (tenant, micro_usd) in &told.counted {
+        view.tenants.entry(tenant.clone()).or_default().jobs_micro_usd += micro_usd;
+    }
+    if !(waiting.is_whole && told.is_whole) {
+        money_of_jobs_before(view, before);
+    }
+}
+
+/// What jobs count is at least what was known of this day before: for a process that has not read all yet.
+pub(super) fn money_of_jobs_before(view: &mut View, before: &View) {
+    if admit::day(UnixMs(before.observed_at)) != admit::day(UnixMs(view.observed_at)) {
+        return;
+    }
+    for (tenant, seen) in &before.tenants {
+        let known = &mut view.tenants.entry(tenant.clone()).or_default().jobs_micro_usd;
+        *known = (*known).max(seen.jobs_micro_usd);
     }
 }
 

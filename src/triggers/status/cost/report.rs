@@ -10,6 +10,7 @@ use policy::units::{MicroUsd, UnixMs};
 use wire::cost::{Group, Report, Seen, Unused};
 
 use super::Asked;
+use crate::act::ledger::today;
 use crate::catalogue::prices;
 
 /// Groups of a report at most: beyond it, the cheapest are one.
@@ -128,17 +129,11 @@ pub(super) fn report(sums: &Sums, asked: &Asked, now: UnixMs) -> Report {
 
 impl Place<'_> {
     fn settled(&self) -> cost::Settled {
-        let time = |time: &&Time| cost::Time {
-            busy_us: time.spans.busy_us,
-            idle_us: time.spans.idle_us,
-            boots_us: time.spans.boots_us,
-            per_hour: MicroUsd(time.of.price.micro_usd_per_hour),
-        };
         let used = |used: &&Used| cost::Used {
             us: used.amount.us,
             per_hour: MicroUsd(used.charge.price.micro_usd_per_hour),
         };
-        let times: Vec<cost::Time> = self.times.iter().map(time).collect();
+        let times: Vec<cost::Time> = self.times.iter().map(|time| today::time(time)).collect();
         let used: Vec<cost::Used> = self.used.iter().map(used).collect();
         settle(&times, &used)
     }
