@@ -283,7 +283,7 @@ mod tests {
         };
         // What was settled when, and what is known then at second 20: blind, and with a view that says 100,
         // of which this process had written its part at second 10.
-        let cases: [(Option<(u64, u64)>, u64, u64); 7] = [
+        let cases = [
             (None, 10, 110),
             (Some((15, 0)), 0, 100),
             (Some((15, 4)), 4, 104),

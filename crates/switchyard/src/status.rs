@@ -1,7 +1,7 @@
 //! `switchyard status`: what is broken, at risk and wasted, in three lines, then pools and backends.
 
 use serde::Deserialize as _;
-use wire::status::{Backend, Nodes, Pool, Status};
+use wire::status::{Backend, Nodes, Pool, Status, Tenant};
 
 use crate::Failure;
 use crate::cli;
@@ -45,6 +45,11 @@ pub async fn run(flags: cli::Status, place: &Place, printer: &Printer) -> Result
         printer.say("");
         let rows: Vec<_> = status.backends.iter().map(backend_row).collect();
         printer.table(["backend", "ready", "starting", "in flight", "breaker", "speed"], &rows);
+    }
+    let tenants: Vec<_> = status.tenants.iter().filter(|tenant| has_money(tenant)).map(tenant_row).collect();
+    if !tenants.is_empty() {
+        printer.say("");
+        printer.table(["tenant", "counted today", "of it jobs", "limit a day"], &tenants);
     }
     Ok(())
 }
@@ -118,6 +123,20 @@ fn backend_row(backend: &Backend) -> [String; 6] {
         backend.in_flight.to_string(),
         backend.breaker.state.clone(),
         speed(backend),
+    ]
+}
+
+/// Whether there is anything to say of a tenant's money.
+fn has_money(tenant: &Tenant) -> bool {
+    tenant.usd_per_day.is_some() || tenant.spent_today_usd > 0.0
+}
+
+fn tenant_row(tenant: &Tenant) -> [String; 4] {
+    [
+        tenant.name.clone(),
+        usd(tenant.spent_today_usd),
+        usd(tenant.jobs_today_usd),
+        tenant.usd_per_day.map_or_else(|| "none".to_owned(), usd),
     ]
 }
 

@@ -2,7 +2,7 @@
 //! cost. Entries never change, so each is read once by a process; hours that are over are read as they were
 //! closed, and an entry that comes later than that is in reports alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, btree_map};
 use std::sync::Mutex;
 
 use facts::JobId;
@@ -79,9 +79,8 @@ impl Kept {
         self.over.retain(|hour, _| today.contains(hour));
         self.open.retain(|hour, _| *hour + 1 >= this);
         for hour in today.clone().filter(|hour| sums::hour_is_over(*hour, now)) {
-            if !self.over.contains_key(&hour) {
-                let counted = sums::hour(store, hour, now).await?.counted;
-                self.over.insert(hour, counted);
+            if let btree_map::Entry::Vacant(unread) = self.over.entry(hour) {
+                unread.insert(sums::hour(store, hour, now).await?.counted);
                 self.open.remove(&hour);
             }
         }

@@ -227,7 +227,8 @@ fn notes(sums: &Sums, prices: &[wire::cost::Price], seen: Seen, unseen_us: u64) 
     }
     if prices.iter().any(|price| price.assumed) {
         notes.push(
-            "rows marked assumed rest on a built-in price, or on counts and times that nobody measured"
+            "measured: how many nodes there were, by the minute, and how long tasks ran; assumed, and marked: \
+             how many replicas there were, how long requests and rescues worked, and built-in prices"
                 .to_owned(),
         );
     }
