@@ -12,6 +12,7 @@ use policy::units::{MicroUsd, Millis, UnixMs};
 
 use super::jobs::look::World;
 use super::jobs::{Jobs, Trouble};
+use super::ledger::sums;
 use super::ledger::today::Today;
 use super::rebalance::sight;
 use crate::catalogue::Pool;
@@ -40,7 +41,9 @@ pub async fn merge(jobs: &Jobs, today: &Today, world: World<'_>, now: UnixMs) ->
     tenants::merge(&mut view, &before, &read, now);
     let this_hour = of_jobs(jobs, today, &mut view, &before, now).await;
     for state in read.into_iter().filter(|read| read.age == Age::Fresh).map(|read| read.state) {
-        view.spent_this_hour_micro_usd += state.spent_this_hour_micro_usd;
+        if sums::hour_of(UnixMs(state.written_at)) == sums::hour_of(now) {
+            view.spent_this_hour_micro_usd += state.spent_this_hour_micro_usd;
+        }
         for (name, seen) in state.backends {
             let merged = view.backends.entry(name).or_default();
             merged.in_flight += seen.in_flight;

@@ -158,6 +158,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tenants_are_told_that_have_a_limit_or_spent_something() {
+        let tenants: Vec<Tenant> = serde_json::from_value(json!([
+            { "name": "limited", "usd_per_day": 2.5, "spent_today_usd": 1.25, "jobs_today_usd": 1.0 },
+            { "name": "idle", "usd_per_day": 2.5 },
+            { "name": "free", "usd_per_day": null, "spent_today_usd": 3.0, "newer": 1 },
+            { "name": "quiet" },
+        ]))
+        .unwrap();
+        let rows: Vec<_> = tenants.iter().filter(|tenant| has_money(tenant)).map(tenant_row).collect();
+        let expected = [
+            ["limited", "$1.25", "$1.00", "$2.50"],
+            ["idle", "$0", "$0", "$2.50"],
+            ["free", "$3.00", "$0", "none"],
+        ];
+        assert_eq!(rows, expected.map(|row| row.map(str::to_owned)));
+    }
+
+    #[test]
     fn a_pool_is_told_in_a_row_and_notes() {
         let pool: Pool = serde_json::from_value(json!({
             "name": "spot", "spot": { "target": 4, "usable": 2, "busy": 1, "starting": 1, "preempted": 1 },

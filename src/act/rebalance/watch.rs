@@ -94,8 +94,8 @@ pub fn idle(before: &NodesView, usable_spot: u32, looks: Looks) -> NodesView {
     after
 }
 
-/// Spot and dedicated nodes that came of late, by when the service gave them to the pool. The preempted are not
-/// paid for, and one that comes back has a new time.
+/// Spot and dedicated nodes that came of late, by when the service gave them to the pool first. One that was taken
+/// away and came back keeps that time, and is then taken to have been there.
 pub fn came(seen: &[Node], now_ms: u64) -> (Came, Came) {
     let (mut spot, mut dedicated) = (Came::default(), Came::default());
     let paid = |state| matches!(state, NodeState::Starting | NodeState::Usable | NodeState::Broken);
