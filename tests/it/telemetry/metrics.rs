@@ -59,8 +59,9 @@ impl World {
         request.body(r#"{"model":"m","input":"hello"}"#).send().await.unwrap().status().as_u16()
     }
 
-    /// What every process tells of itself once a minute.
+    /// What every process tells of itself once a minute, beside the view that it reads again and again.
     async fn publish(&self) {
+        self.app.views.refresh(&self.app.store).await;
         self.app.telemetry.unasked().around(async { self.app.publish() }).await;
     }
 
