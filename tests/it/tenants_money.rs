@@ -174,7 +174,16 @@ async fn a_request_counts_as_estimated_until_its_answer_says_what_it_used() {
     }
     assert_eq!(chat(answer(400, 0)).await.0, 400);
     settles_at(5 * each..=5 * each).await;
+    // A client that goes away leaves a backend that works.
+    let (gave_up, mut given_up) = tokio::sync::mpsc::channel(1);
+    tokio::select! {
+        _ = chat(Step::Hang(gave_up)) => panic!("there is no answer"),
+        () = until("it is asked", async || upstream.seen().len() == 7) => {}
+    }
+    assert!(given_up.recv().await.is_none());
+    settles_at(estimate - 100..=estimate + 200).await;
+    limit(&handler, 3 * estimate).await;
     assert_eq!(chat(answer(200, 1_000_000)).await.0, 200, "ten times what was asked for");
-    settles_at(9 * estimate..=11 * estimate).await;
+    settles_at(10 * estimate..=12 * estimate).await;
     assert_limited(chat(answer(200, 10)).await);
 }

@@ -3,8 +3,8 @@
 //! tokens that the backend counted (by the estimate where it does not say), as long as that takes at the
 //! backend's pace, because what was measured of one request has waiting in it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use clock::Clock;
 use facts::ledger::{Amount, Charge, Lane, Price, What};
@@ -27,6 +27,8 @@ pub struct Account {
     estimate: MicroUsd,
     /// What its tries came to so far, in millionths of a US dollar.
     spent: AtomicU64,
+    /// The try that is under way.
+    under_way: Mutex<Option<Tried>>,
 }
 
 #[derive(Clone)]
@@ -52,29 +54,39 @@ impl Account {
         let books =
             Books { metrics: Arc::clone(&app.metrics), tally: Arc::clone(&app.tally), clock: app.clock };
         let tenant = work.caller.tenant().id.clone();
-        Arc::new(Account { books, tenant, let_in: app.now(), estimate, spent: AtomicU64::new(0) })
+        let (spent, under_way) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Account { books, tenant, let_in: app.now(), estimate, spent, under_way })
     }
 
-    /// Books a try that failed. One that broke off or took too long worked for nothing; one that found no
-    /// replica did not work.
-    pub fn failed(&self, tried: Tried, failure: Failure) {
-        if matches!(failure, Failure::TimedOut | Failure::Broken) {
+    /// Begins a try. Who is returned is to be told when its answer has ended, and holds the account open until
+    /// then; [`Account::over`] says that there is none.
+    pub fn begin(self: &Arc<Self>, tried: Tried) -> Ended {
+        *self.under_way() = Some(tried);
+        let account = Arc::clone(self);
+        Box::new(move |usage| account.answered(usage))
+    }
+
+    /// The try that was begun has no answer: it was refused or never sent, or it failed like this. One that broke
+    /// off or took too long worked for nothing; any other did not work.
+    pub fn over(&self, failure: Option<Failure>) {
+        let tried = self.under_way().take();
+        let worked = matches!(failure, Some(Failure::TimedOut | Failure::Broken));
+        if let Some(tried) = tried.filter(|_| worked) {
             self.book(tried, What::Evicted);
         }
     }
 
-    /// Books this try when its answer has ended, and holds the account open until then.
-    pub fn when_answered(self: &Arc<Self>, tried: Tried) -> Ended {
-        let account = Arc::clone(self);
-        Box::new(move |usage| account.answered(tried, usage))
-    }
-
-    fn answered(&self, mut tried: Tried, usage: Option<Usage>) {
+    fn answered(&self, usage: Option<Usage>) {
+        let Some(mut tried) = self.under_way().take() else { return };
         if let Some(usage) = usage {
             tried.wanted.tokens_in = Tokens(usage.prompt_tokens);
             tried.wanted.tokens_out = Tokens(usage.completion_tokens);
         }
         self.book(tried, What::Useful);
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Option<Tried>> {
+        self.under_way.lock().expect("no holder of this lock panics")
     }
 
     fn book(&self, tried: Tried, what: What) {
@@ -100,6 +112,11 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        // Its client went away before there was an answer: the backend works on, and nobody is to have that free.
+        let left = self.under_way().take();
+        if let Some(tried) = left {
+            self.book(tried, What::Evicted);
+        }
         let now = self.books.now();
         let bill = Some((now, MicroUsd(self.spent.load(Ordering::Relaxed))));
         let request = admit::Work { let_in: self.let_in, estimate: self.estimate, bill };

@@ -192,12 +192,12 @@ impl Work<'_> {
             }
             let account = account.get_or_insert_with(|| Account::open(self, choice.cost));
             let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);
-            let charged = || seen.and_then(|backend| charge::tried(self, backend));
+            let charged = seen.and_then(|backend| charge::tried(self, backend));
             let began = Instant::now();
             let sending = Sending {
                 body: body.clone(),
                 expected: seen.and_then(|backend| estimate::expected(backend, &self.wanted)),
-                ended: charged().map(|tried| account.when_answered(tried)),
+                ended: charged.map(|tried| account.begin(tried)),
                 is_first: tried.is_empty(),
             };
             match self.attempt(&decision, choice, sending).await {
@@ -206,15 +206,16 @@ impl Work<'_> {
                     self.took("total", Lane::Realtime, self.request.began);
                     return Ok(self.tell(response, &decision, choice));
                 }
-                Some(Outcome::Refused(response)) => return Ok(response),
+                Some(Outcome::Refused(response)) => {
+                    account.over(None);
+                    return Ok(response);
+                }
                 Some(Outcome::Failed(failure)) => {
-                    if let Some(tried) = charged() {
-                        account.failed(tried, failure);
-                    }
+                    account.over(Some(failure));
                     tried.push(Attempt { backend: choice.place.clone(), failure });
                 }
                 // The breaker closed the way since it was looked at: the next look shows it.
-                None => {}
+                None => account.over(None),
             }
         }
         let message = "every try at a backend failed; try again";
