@@ -126,6 +126,46 @@ mod tests {
     }
 
     #[test]
+    fn a_job_counts_once_as_it_goes_on_or_as_it_ended() {
+        use crate::act::jobs::queued::Job;
+        use policy::units::MicroUsd;
+        let (going_on, ending) = (facts::JobId::random(), facts::JobId::random());
+        let job = |job: &facts::JobId, cost| Job {
+            tenant: "t".to_owned(),
+            job: job.clone(),
+            items: 1,
+            cost: MicroUsd(cost),
+        };
+        let told = |counted, ended: &[&facts::JobId], is_whole| Told {
+            counted: BTreeMap::from([("t".to_owned(), counted)]),
+            ended: ended.iter().map(|job| ("t".to_owned(), (*job).clone())).collect(),
+            is_whole,
+            ..Told::default()
+        };
+        let both = || vec![job(&going_on, 10), job(&ending, 100)];
+        let (today, yesterday) = (NOW.0 - 30_000, NOW.0 - 86_400_000);
+        let cases = [
+            // Both go on, beside bills of others.
+            (both(), told(1_000, &[], true), today, 1_110),
+            // One has ended: it is listed still, or no more.
+            (both(), told(1_007, &[&ending], true), today, 1_017),
+            (vec![job(&going_on, 10)], told(1_007, &[&ending], true), today, 1_017),
+            // Not all could be read yet: at least what was known of this day before, here 5,000.
+            (both(), told(1_000, &[], false), today, 5_000),
+            (both(), told(7_000, &[], false), today, 7_110),
+            (both(), told(1_000, &[], false), yesterday, 1_110),
+        ];
+        for (jobs, told, seen_before, expected) in cases {
+            let seen = TenantView { jobs_micro_usd: 5_000, ..TenantView::default() };
+            let tenants = BTreeMap::from([("t".to_owned(), seen)]);
+            let before = View { observed_at: seen_before, tenants, ..View::default() };
+            let mut view = View { observed_at: NOW.0, ..View::default() };
+            money_of_jobs(&mut view, &before, &Waiting { jobs, is_whole: true }, &told);
+            assert_eq!(view.tenants["t"].jobs_micro_usd, expected, "{told:?}");
+        }
+    }
+
+    #[test]
     fn money_of_processes_that_are_gone_stays_until_the_day_ends() {
         let first = merged(
             &View::default(),
