@@ -251,7 +251,10 @@ pub(crate) fn store(settings: &Settings, identities: &Chain) -> Result<Store, St
             Store::container_by(url.reveal(), Arc::new(ForBlobs(identity)))
         }
     };
-    opened.map_err(|problem| format!("{}: {problem}", name::BLOB_URL))
+    let store = opened.map_err(|problem| format!("{}: {problem}", name::BLOB_URL))?;
+    let Blobs::Container { url, .. } = &settings.blobs else { return Ok(store) };
+    let url = url::Url::parse(url.reveal()).map_err(|_| "BLOB_URL is no URL")?;
+    Ok(store.through(|objects| Arc::new(azure::blob::Shown::new(objects, &url))))
 }
 
 /// The Azure Batch account, by what settings open it with. Calls nothing.

@@ -5,6 +5,7 @@
 //! - [`queue`]: the doorbell that tells of new work, on the vendor's SDK
 //! - [`vault`]: secrets of a Key Vault, on the vendor's SDK
 //! - [`storage_key`]: signs that SDK's requests with an account's key
+//! - [`blob`]: calls of the blob store as telemetry shows them; the store itself is `facts`'
 //! - `sdk`: how that SDK is set up for each of them
 //!
 //! All of them take the HTTP client that [`http`] builds.
@@ -12,6 +13,7 @@
 use std::time::Duration;
 
 pub mod batch;
+pub mod blob;
 pub mod identity;
 pub mod queue;
 mod sdk;

@@ -28,8 +28,8 @@ pub struct InForce {
     pub knobs: Arc<Knobs>,
     /// What of them was given; the others have their defaults.
     pub given: Arc<Given>,
-    /// When they were last read, in Unix ms of the handler's clock; none: these are the defaults,
-    /// because no good set was read so far, by any process.
+    /// When they were last read, in Unix ms of the handler's clock, or were first read by the process that
+    /// kept them; none: these are the defaults, because no good set was read so far, by any process.
     pub read_ms: Option<u64>,
     /// Whether another process read them, earlier: this one could not yet.
     pub is_kept: bool,
@@ -57,8 +57,9 @@ pub enum ChangeError {
 pub struct Source {
     origin: Origin,
     in_force: RwLock<InForce>,
-    /// Held while the origin is read or written, so that an older read never replaces a newer one.
-    turn: Mutex<()>,
+    /// Held while the origin is read or written, so that an older read never replaces a newer one. The set
+    /// that this process keeps in the store; none yet.
+    turn: Mutex<Option<Arc<Given>>>,
     /// Whether this process read the origin once, well or not.
     tried: watch::Sender<bool>,
 }
@@ -122,13 +123,13 @@ impl Source {
         let _ = self.tried.subscribe().wait_for(|tried| *tried).await;
     }
 
-    /// Reads the origin again, and keeps a good set in `store`.
+    /// Reads the origin again, and keeps a good set in `store` where it is another one than before.
     ///
     /// # Errors
     /// Every problem in one text; the last good set stays in force.
     pub async fn refresh(&self, store: &Store, now_ms: u64) -> Result<(), String> {
-        let _turn = self.turn.lock().await;
-        self.read(store, now_ms).await
+        let mut turn = self.turn.lock().await;
+        self.read(store, now_ms, &mut turn).await
     }
 
     /// Sets knobs in the origin, or returns those to their defaults that are null, and reads it again. The
@@ -137,7 +138,7 @@ impl Source {
     /// # Errors
     /// [`ChangeError`]; a wrong set is refused as a whole before anything is written.
     pub async fn change(&self, store: &Store, now_ms: u64, changes: &Given) -> Result<(), ChangeError> {
-        let _turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
         let before = self.origin.read().await.map_err(ChangeError::Failed)?;
         let mut after = before.clone();
         for (name, value) in changes {
@@ -147,7 +148,7 @@ impl Source {
                 after.insert(name.clone(), value.clone());
             }
         }
-        self.replace(store, now_ms, before, after).await
+        self.replace((store, now_ms), before, after, &mut turn).await
     }
 
     /// Makes the set that was before the last change the current one, and the reverse: a second one undoes
@@ -156,19 +157,19 @@ impl Source {
     /// # Errors
     /// [`ChangeError`].
     pub async fn roll_back(&self, store: &Store, now_ms: u64) -> Result<(), ChangeError> {
-        let _turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
         let previous = state::previous(store).await.map_err(ChangeError::Failed)?;
         let after = previous.ok_or(ChangeError::NoPrevious)?.knobs;
         let before = self.origin.read().await.map_err(ChangeError::Failed)?;
-        self.replace(store, now_ms, before, after).await
+        self.replace((store, now_ms), before, after, &mut turn).await
     }
 
     async fn replace(
         &self,
-        store: &Store,
-        now_ms: u64,
+        (store, now_ms): (&Store, u64),
         before: Given,
         after: Given,
+        kept: &mut Option<Arc<Given>>,
     ) -> Result<(), ChangeError> {
         set::of(after.clone()).map_err(ChangeError::Invalid)?;
         if before != after {
@@ -178,18 +179,18 @@ impl Source {
             }
             self.origin.write(&before, &after).await.map_err(ChangeError::Failed)?;
         }
-        self.read(store, now_ms).await.map_err(ChangeError::Failed)
+        self.read(store, now_ms, kept).await.map_err(ChangeError::Failed)
     }
 
-    async fn read(&self, store: &Store, now_ms: u64) -> Result<(), String> {
+    async fn read(&self, store: &Store, now_ms: u64, kept: &mut Option<Arc<Given>>) -> Result<(), String> {
         let read = self.origin.read().await;
         let read = read.and_then(|given| match set::of(given.clone()) {
-            Ok(knobs) => Ok((given, knobs)),
+            Ok(knobs) => Ok((Arc::new(given), Arc::new(knobs))),
             Err(problems) => Err(problems.join("; ")),
         });
         match &read {
             Ok((given, knobs)) => {
-                let (knobs, given) = (Arc::new(knobs.clone()), Arc::new(given.clone()));
+                let (knobs, given) = (Arc::clone(knobs), Arc::clone(given));
                 let read = InForce { knobs, given, read_ms: Some(now_ms), is_kept: false, refused: None };
                 *self.in_force.write().expect("no reader or writer panics while holding it") = read;
             }
@@ -202,7 +203,9 @@ impl Source {
         self.tried.send_replace(true);
         // After it is in force: a slow store holds up the next read, and nothing else.
         let (given, _) = read?;
-        state::keep_last_good(store, now_ms, &given).await;
+        if kept.as_ref() != Some(&given) && state::keep_last_good(store, now_ms, &given).await {
+            *kept = Some(given);
+        }
         Ok(())
     }
 }

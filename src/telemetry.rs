@@ -3,8 +3,8 @@
 //! Application Insights when a connection string is set; a dead endpoint costs nothing but them.
 //!
 //! Nothing is sampled: a request is one span and each of its calls another, and a busy front that finds them
-//! too many sets a daily cap or ingestion sampling on the resource. Calls of the blob store have none: a sweep
-//! makes hundreds.
+//! too many sets a daily cap or ingestion sampling on the resource. Of calls of the blob store a request shows
+//! its first 32, and a timer none: a sweep makes hundreds.
 //!
 //! - [`span`]: requests, calls to other services, and what is measured on the way
 //! - `instruments`: one for each metric of [`crate::metrics::names`]
@@ -32,9 +32,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::settings::Secret;
 use instruments::Instruments;
-use sender::Sender;
+use sender::{Sender, Unsent};
 use span::Home;
-pub use span::{Span, carried, dependency, lasted, measure, note};
+pub use span::{Span, blob_call, carried, dependency, lasted, measure, note, target, without_blob_calls};
 
 /// Longest wait for the last spans and metrics at the end of the process.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -52,6 +52,7 @@ struct Providers {
     traces: SdkTracerProvider,
     metrics: SdkMeterProvider,
     home: Home,
+    unsent: Unsent,
     /// Whether a flush is under way: one that hangs is not joined by others.
     flushing: Arc<AtomicBool>,
 }
@@ -97,7 +98,8 @@ impl Telemetry {
     /// # Errors
     /// When the connection string is not one.
     pub fn start(connection: &Secret, client: reqwest::Client, instance: &str) -> Result<Telemetry, String> {
-        let sender = Sender { client, runtime: tokio::runtime::Handle::current() };
+        let unsent = Unsent::default();
+        let sender = Sender { client, runtime: tokio::runtime::Handle::current(), unsent: unsent.clone() };
         let exporter = Exporter::new_from_connection_string(connection.reveal(), sender)
             .map_err(|_| "APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string".to_owned())?;
         // Nothing from the environment: names there are not ours to send.
@@ -121,7 +123,7 @@ impl Telemetry {
         let metrics = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
         let instruments = Arc::new(Instruments::new(&metrics.meter("switchyard")));
         let home = Home { tracer: traces.tracer("switchyard"), instruments };
-        Ok(Telemetry(Some(Providers { traces, metrics, home, flushing: Arc::default() })))
+        Ok(Telemetry(Some(Providers { traces, metrics, home, unsent, flushing: Arc::default() })))
     }
 
     /// Begins the span of a request that came in, as a child of its `traceparent`.
@@ -134,6 +136,11 @@ impl Telemetry {
     pub fn unasked(&self) -> Span {
         let home = self.0.as_ref().map(|providers| providers.home.clone());
         home.map_or_else(Span::default, Span::nowhere)
+    }
+
+    /// Why telemetry does not arrive; none: it did when it was sent last, or it is off.
+    pub fn unsent(&self) -> Option<String> {
+        self.0.as_ref()?.unsent.told()
     }
 
     /// Sends what was recorded so far, and waits for it a bounded time: after an invocation, because the

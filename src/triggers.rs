@@ -28,6 +28,7 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::failure::{Failure, Kind};
 use crate::http::{self, Method, Request, Response, path};
+use crate::telemetry::without_blob_calls;
 
 /// Until the headers of an HTTP answer: the platform's ingress ends at 230 s.
 const HTTP_WITHIN: Duration = Duration::from_secs(220);
@@ -150,9 +151,9 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
         match function {
             Function::Dispatch => dispatch::run(app, &envelope).await,
             Function::DeadLetter => dead_letter::run(app, &envelope).await,
-            Function::Rebalance => rebalance::run(app, &envelope).await,
-            Function::Sweep => sweep::run(app, &envelope).await,
-            Function::Metrics => metrics::run(app).await,
+            Function::Rebalance => without_blob_calls(rebalance::run(app, &envelope)).await,
+            Function::Sweep => without_blob_calls(sweep::run(app, &envelope)).await,
+            Function::Metrics => without_blob_calls(metrics::run(app)).await,
         }
     };
     let done = tokio::time::timeout(function.within(), run).await;

@@ -12,6 +12,7 @@
 //! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost; `ended`: what
 //!   telemetry is told then
 //! - [`retire`]: what is old goes
+//! - [`held_up`]: what a store or a service in trouble holds up
 //! - [`trace`]: what log lines about a job have in common
 
 pub mod accept;
@@ -20,6 +21,7 @@ pub mod canary;
 pub mod detour;
 mod ended;
 pub mod finish;
+pub mod held_up;
 pub mod lines;
 pub mod look;
 pub mod pack;
@@ -45,6 +47,7 @@ use policy::units::UnixMs;
 use wire::ticket::Ticket;
 
 use crate::act::fact::{self, FactError};
+use crate::act::rebalance::formula::Judged;
 use crate::azure::batch;
 use crate::azure::queue::Doorbell;
 
@@ -77,6 +80,7 @@ struct Hands {
     conditions: RwLock<BTreeMap<String, Condition>>,
     /// Pools that have no node and cannot get one, as they were seen last.
     starved: RwLock<BTreeSet<String>>,
+    held_up: held_up::Steps,
 }
 
 /// Facts that were read: they never change.
@@ -94,6 +98,8 @@ struct Kept {
     shares: Mutex<HashMap<String, Shares>>,
     /// The newest Azure Batch job of a pool and band that took tasks.
     rounds: Mutex<HashMap<String, (u32, bool)>>,
+    /// One formula a pool.
+    judged: Judged,
 }
 
 /// Why something could not be done now. Nothing is lost: the next look does it.
@@ -116,6 +122,17 @@ pub enum Trouble {
     /// The pool could not be looked at.
     #[error(transparent)]
     Pool(#[from] batch::PoolError),
+}
+
+impl Trouble {
+    /// What is in trouble: a word of a closed list.
+    pub fn by(&self) -> &'static str {
+        match self {
+            Trouble::Store(_) => "blob store",
+            Trouble::Unreadable { .. } => "a fact that cannot be read",
+            Trouble::Batch(_) | Trouble::Pool(_) => "Azure Batch",
+        }
+    }
 }
 
 impl From<FactError> for Trouble {
@@ -147,6 +164,7 @@ impl Jobs {
             last_retired_ms: AtomicU64::new(0),
             conditions: RwLock::default(),
             starved: RwLock::default(),
+            held_up: held_up::Steps::default(),
         }))
     }
 
@@ -184,6 +202,16 @@ impl Jobs {
 
     fn is_starved(&self, pool: &str) -> bool {
         self.0.starved.read().expect("no holder of this lock panics").contains(pool)
+    }
+
+    /// What was found of formulas that are not ours.
+    pub fn judged(&self) -> &Judged {
+        &self.0.kept.judged
+    }
+
+    /// What of this process's work is held up.
+    pub fn held_up(&self) -> &held_up::Steps {
+        &self.0.held_up
     }
 
     /// Where a node finds the store.

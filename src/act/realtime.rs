@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clock::Clock;
 use facts::{Job, line};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use policy::Knobs;
 use policy::request::Operation;
 use policy::units::{Millis, UnixMs};
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::forward::{Outcome, Try, forward};
 use super::jobs::rescue::{Answer, Ask};
 use crate::catalogue::{Backend, Catalogue};
+use crate::failure::{Failure, Kind};
 use crate::http::{HeaderMap, HeaderValue, Response};
 use crate::metrics::Metrics;
 
@@ -113,6 +114,32 @@ pub fn url(operation: Operation) -> &'static str {
 
 async fn read(response: Response) -> Option<Answer> {
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
-    Some(Answer { status, body: body.to_bytes() })
+    match Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await {
+        Ok(body) => Some(Answer { status, body: body.to_bytes() }),
+        // Another try would bring the same.
+        Err(error) if error.is::<LengthLimitError>() => Some(too_large()),
+        Err(_) => None,
+    }
+}
+
+/// What a worker says of such an answer.
+fn too_large() -> Answer {
+    let message = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes; ask for less in one request");
+    let failure = Failure::new(Kind::TooLarge, line::ANSWER_TOO_LARGE, message);
+    let body = serde_json::to_vec(&failure.body()).expect("an error body has only texts");
+    Answer { status: failure.kind.status(), body: body.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_refused_and_not_asked_for_again() {
+        let read = async |bytes| read(crate::http::bytes(200, vec![b'x'; bytes].into())).await.unwrap();
+        assert_eq!(read(ANSWER_BYTES_MAX).await.body.len(), ANSWER_BYTES_MAX);
+        let refused = read(ANSWER_BYTES_MAX + 1).await;
+        let body: serde_json::Value = serde_json::from_slice(&refused.body).unwrap();
+        assert_eq!((refused.status, body["error"]["code"].as_str()), (413, Some("answer_too_large")));
+    }
 }

@@ -23,12 +23,14 @@ pub(super) async fn last_good(store: &Store) -> Option<Kept> {
     })
 }
 
-/// Keeps a set that was just read, for processes that start while the origin is away. It is written with
-/// each read, so that its age tells when the origin last answered.
-pub(super) async fn keep_last_good(store: &Store, now_ms: u64, given: &Given) {
-    if let Err(error) = write(store, key::KNOBS, now_ms, given).await {
+/// Keeps a set that was just read, for processes that start while the origin is away. Returns whether the
+/// store has it.
+pub(super) async fn keep_last_good(store: &Store, now_ms: u64, given: &Given) -> bool {
+    let kept = write(store, key::KNOBS, now_ms, given).await;
+    if let Err(error) = &kept {
         tracing::warn!(error, "knobs could not be kept in the store; a new process may not have them");
     }
+    kept.is_ok()
 }
 
 /// The set before the last change, if there was one.

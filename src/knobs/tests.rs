@@ -69,6 +69,20 @@ async fn a_new_process_takes_the_last_good_set_of_an_earlier_one() {
 }
 
 #[tokio::test]
+async fn a_set_is_kept_when_it_is_another_one() {
+    let (file, store) = (file(r#"{"max-aca-replicas":7}"#), Store::memory());
+    let source = file.source();
+    for (at, replicas, kept_at) in [(5, 7, 5), (6, 7, 5), (7, 8, 7), (8, 8, 7), (9, 7, 9)] {
+        std::fs::write(&file, format!(r#"{{"max-aca-replicas":{replicas}}}"#)).unwrap();
+        source.refresh(&store, at).await.unwrap();
+        let kept = state::last_good(&store).await.unwrap();
+        assert_eq!((kept.read_unix_ms, kept.knobs), (kept_at, file.is()), "at {at}");
+    }
+    file.source().refresh(&store, 10).await.unwrap();
+    assert_eq!(state::last_good(&store).await.unwrap().read_unix_ms, 10, "once a process");
+}
+
+#[tokio::test]
 async fn what_was_read_is_not_replaced_by_what_was_kept() {
     let (old, new, store) =
         (file(r#"{"max-aca-replicas":7}"#), file(r#"{"max-aca-replicas":8}"#), Store::memory());

@@ -98,6 +98,7 @@ const fn of_catalogue(name: &'static str, what: &'static str) -> Label {
 }
 
 const LANE: Label = listed("lane", &["realtime", "deferred"]);
+const DECIDED_LANE: Label = listed("lane", &["realtime", "deferred", "refused"]);
 const PLACE: Label = of_catalogue("backend", "backends and pools");
 const BACKEND: Label = of_catalogue("backend", "backends");
 const POOL: Label = of_catalogue("pool", "pools");
@@ -126,15 +127,15 @@ metrics! {
         [listed("status", &["1xx", "2xx", "3xx", "4xx", "5xx"])],
         "Answers to requests and invocations, by the first digit of their status";
     DECISIONS = "switchyard.decisions", "decisions", Counter,
-        [listed("lane", &["realtime", "deferred", "refused"]), MODEL, CLASS,
+        [DECIDED_LANE, MODEL, CLASS,
             Label { name: "reason", values: Values::Reasons }],
         "Decisions about requests, by the reason that settled them";
     RETRIES = "switchyard.retries", "tries", Counter, [],
         "Tries after one that failed before its first byte";
     LATENCY = "switchyard.latency_ms", "ms", Histogram,
-        [listed("stage", &["decide", "first_byte", "total", "queue_wait", "compute"]), LANE, ROUTE, MODEL,
+        [listed("stage", &["decide", "first_byte", "total", "queue_wait", "compute"]), DECIDED_LANE, ROUTE, MODEL,
             listed("tier", &["default", "priority", "flex", "batch"])],
-        "How long a stage took. Of a request: deciding, a backend's headers, from the request to the answer's headers; of a job: until its first try, from there to its last result, all of it";
+        "How long a stage took. Of a request: deciding (the one stage of a refused one), a backend's headers, from the request to the answer's headers; of a job: until its first try, from there to its last result, all of it";
     COLD_STARTS = "switchyard.cold_starts", "starts", Counter, [BACKEND],
         "First good answers of a backend that had no replica, where the decision foresaw a start";
     IN_FLIGHT = "switchyard.in_flight", "requests, tasks", Gauge, [LANE, PLACE],

@@ -3,7 +3,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
@@ -18,6 +19,35 @@ const EXPORT_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Sender {
     pub(super) client: reqwest::Client,
     pub(super) runtime: tokio::runtime::Handle,
+    pub(super) unsent: Unsent,
+}
+
+/// Since when nothing is taken, and what was said to it last; copies share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unsent(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl Unsent {
+    /// A sentence for operators; none: what was sent last was taken, or nothing was.
+    pub(super) fn told(&self) -> Option<String> {
+        let unsent = self.0.lock().expect("no holder of this lock panics");
+        let (since, told) = unsent.as_ref()?;
+        Some(format!(
+            "telemetry has not arrived for {} s ({told}); spans are lost",
+            since.elapsed().as_secs()
+        ))
+    }
+
+    fn note(&self, sent: &Result<Response<Bytes>, HttpError>) {
+        let told = match sent {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(format!("status {}", answer.status().as_u16())),
+            // The error may name the address; whoever is in trouble looks at the setting.
+            Err(_) => Some("no answer from APPLICATIONINSIGHTS_CONNECTION_STRING's endpoint".to_owned()),
+        };
+        let mut unsent = self.0.lock().expect("no holder of this lock panics");
+        let since = unsent.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *unsent = told.map(|told| (since, told));
+    }
 }
 
 type Sending<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
@@ -28,7 +58,7 @@ impl HttpClient for Sender {
         'a: 'async_trait,
         Self: 'async_trait,
     {
-        let client = self.client.clone();
+        let (client, unsent) = (self.client.clone(), self.unsent.clone());
         let sent = self.runtime.spawn(async move {
             let (parts, body) = request.into_parts();
             let mut url = url::Url::parse(&parts.uri.to_string())?;
@@ -40,6 +70,10 @@ impl HttpClient for Sender {
             let (status, body) = (answer.status(), answer.bytes().await?);
             Ok(Response::builder().status(status).body(body)?)
         });
-        Box::pin(async move { sent.await? })
+        Box::pin(async move {
+            let sent = sent.await?;
+            unsent.note(&sent);
+            sent
+        })
     }
 }

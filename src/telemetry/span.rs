@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::context::FutureExt as _;
@@ -25,6 +26,24 @@ use crate::metrics::names::Metric;
 pub(super) struct Home {
     pub(super) tracer: SdkTracer,
     pub(super) instruments: Arc<Instruments>,
+}
+
+/// Calls of the blob store that one request shows: what most requests and looks at a job make. A look at a
+/// large job makes thousands, which tell no more and cost more than they are worth.
+const BLOB_CALLS_MAX: u32 = 32;
+
+/// Calls of the blob store that the running request may still show.
+#[derive(Clone)]
+struct BlobCalls(Arc<AtomicU32>);
+
+impl BlobCalls {
+    fn new(left: u32) -> BlobCalls {
+        BlobCalls(Arc::new(AtomicU32::new(left)))
+    }
+
+    fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
 }
 
 /// Where a task's spans and measurements go, and the span that it is in; nowhere when telemetry is off.
@@ -58,15 +77,41 @@ pub fn dependency(method: &str, what: &str, url: &Url, asked_by: Option<&str>) -
         shown.set_fragment(None);
         // Neither can fail on a URL that has a host, and one without has nothing to hide.
         let _ = (shown.set_username(""), shown.set_password(None));
-        let host = url.host_str().unwrap_or_default();
-        let target = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         vec![
             KeyValue::new("url.full", shown.to_string()),
-            KeyValue::new("server.address", target),
+            KeyValue::new("server.address", target(url)),
             // The exporter tells calls over HTTP by any such name.
             KeyValue::new("http.request.method", method.to_owned()),
         ]
     })
+}
+
+/// Host and port of a service, as spans name it.
+pub fn target(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Begins the span of a call to the blob store, as a child of the running request's. There is none outside a
+/// request, in a timer's ([`without_blob_calls`]) and after a request's first [`BLOB_CALLS_MAX`]. `kind` is
+/// from a closed list.
+pub fn blob_call(operation: &str, kind: &str, host: &str) -> Span {
+    let is_shown = Context::map_current(|context| context.get::<BlobCalls>().is_some_and(BlobCalls::take));
+    if !is_shown {
+        return Span::default();
+    }
+    Span::begin(&format!("{operation} {kind}"), SpanKind::Client, None, || {
+        vec![
+            // What the exporter shows as the type.
+            KeyValue::new("db.system.name", "Azure blob"),
+            KeyValue::new("server.address", host.to_owned()),
+        ]
+    })
+}
+
+/// Runs work for which nobody waits, and which calls the blob store again and again.
+pub async fn without_blob_calls<F: Future>(work: F) -> F::Output {
+    work.with_context(Context::current_with_value(BlobCalls::new(0))).await
 }
 
 /// Tells of an act in the trace of whoever asked for it, though it is done in another: a span of no length
@@ -117,7 +162,8 @@ impl Span {
         let builder = home.tracer.span_builder(method.to_owned()).with_kind(SpanKind::Server);
         let builder = builder.with_attributes([KeyValue::new("http.request.method", method.to_owned())]);
         let span = builder.start_with_context(&home.tracer, &parent);
-        Span(Some(Context::new().with_value(home.clone()).with_span(span)))
+        let context = Context::new().with_value(home.clone()).with_value(BlobCalls::new(BLOB_CALLS_MAX));
+        Span(Some(context.with_span(span)))
     }
 
     fn begin(

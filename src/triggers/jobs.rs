@@ -19,8 +19,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use wire::catalogue::Permission;
 use wire::jobs::{JobList, JobView};
+use wire::whole::Whole;
 
 use crate::act::jobs::Trouble;
+use crate::act::jobs::held_up::Step;
 use crate::act::jobs::look::World;
 use crate::act::jobs::survey::{Pass, Survey};
 use crate::act::results::{self, Which};
@@ -101,28 +103,7 @@ impl Desk<'_> {
     }
 
     async fn view(&self, survey: &Survey) -> Result<JobView, Failure> {
-        let (jobs, keys) = (&self.app.jobs, JobKeys::new(self.tenant, &survey.job.job));
-        let mut beside = Beside {
-            stop: if survey.state.stopped { jobs.stop_of(&keys).await.map_err(trouble)? } else { None },
-            end: if survey.state.ended { jobs.end_of(&keys).await.map_err(trouble)? } else { None },
-            offer: Offer::NotAsked,
-            pool: self
-                .app
-                .views
-                .fresh(self.app.now())
-                .and_then(|mut view| view.pools.remove(&survey.job.pool)),
-        };
-        if survey.waiting().next().is_some() {
-            let spent = observe::spent_this_hour(&self.app.metrics, &self.app.views, self.app.now());
-            if let Some(reason) = dispatch::paused(self.knobs, spent, self.app.now()) {
-                beside.offer = Offer::Paused(reason);
-                return Ok(view::view(survey, &beside, self.app.now()));
-            }
-            // Not knowing the pool must not hide the job.
-            let offer = jobs.offer_of(self.world(), &survey.job.pool).await.unwrap_or(None);
-            beside.offer = offer.map_or(Offer::None, Offer::Of);
-        }
-        Ok(view::view(survey, &beside, self.app.now()))
+        shown(self.app, self.world(), survey).await.map_err(trouble)
     }
 
     async fn list(&self, request: &Request) -> Result<Response, Failure> {
@@ -303,7 +284,11 @@ fn page(request: &Request) -> Result<(usize, Option<JobId>), Failure> {
     {
         match &*name {
             "limit" => {
-                let given = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+                let given = value
+                    .parse()
+                    .ok()
+                    .map(|Whole(limit)| limit)
+                    .filter(|limit| (1..=PAGE_MAX).contains(limit));
                 let message = format!("`limit` must be from 1 to {PAGE_MAX}");
                 limit = given.ok_or_else(|| Failure::invalid("limit", "invalid_value", message))?;
             }
@@ -318,6 +303,37 @@ fn cursor(message: &'static str) -> Failure {
     Failure::invalid("after", "invalid_cursor", message)
 }
 
+/// A job as its owner sees it, with what is known beside its facts.
+///
+/// # Errors
+/// [`Trouble`].
+pub async fn shown(app: &App, world: World<'_>, survey: &Survey) -> Result<JobView, Trouble> {
+    let (jobs, job, now) = (&app.jobs, &survey.job, app.now());
+    let keys = JobKeys::new(&job.tenant, &job.job);
+    let beside = Beside {
+        stop: if survey.state.stopped { jobs.stop_of(&keys).await? } else { None },
+        end: if survey.state.ended { jobs.end_of(&keys).await? } else { None },
+        offer: offer(app, world, survey).await,
+        held_up: jobs.held_up().of(&Step::look(&job.tenant, &job.job), now),
+        is_unrung: jobs.unrung().is_some(),
+        pool: app.views.fresh(now).and_then(|mut view| view.pools.remove(&job.pool)),
+    };
+    Ok(view::view(survey, &beside, now))
+}
+
+/// What the pool offers that a job waits for. Not knowing it must not hide the job.
+async fn offer(app: &App, world: World<'_>, survey: &Survey) -> Offer {
+    if survey.waiting().next().is_none() {
+        return Offer::NotAsked;
+    }
+    let spent = observe::spent_this_hour(&app.metrics, &app.views, app.now());
+    if let Some(reason) = dispatch::paused(world.knobs, spent, app.now()) {
+        return Offer::Paused(reason);
+    }
+    let offer = app.jobs.offer_of(world, &survey.job.pool).await.unwrap_or(None);
+    offer.map_or(Offer::None, Offer::Of)
+}
+
 /// The same for a job that is not there, one of another tenant, and what is no id at all.
 fn no_job() -> Failure {
     Failure::new(FailureKind::NotFound, "job_not_found", "there is no such job; `GET /api/jobs` lists yours")
@@ -326,6 +342,12 @@ fn no_job() -> Failure {
 /// A dependency failed: nothing is lost, and waiting helps.
 pub fn trouble(trouble: Trouble) -> Failure {
     tracing::warn!(error = %trouble, "a dependency of the deferred lane failed");
-    let message = "a service that the deferred lane needs did not answer; nothing is lost, try again";
+    let message = match trouble {
+        Trouble::Unreadable { .. } => {
+            "a fact of this job is of a version that cannot be read here; nothing is lost, tell the operator"
+        }
+        Trouble::Store(_) => "the blob store did not answer; nothing is lost, try again",
+        Trouble::Batch(_) | Trouble::Pool(_) => "Azure Batch did not answer; nothing is lost, try again",
+    };
     Failure::new(FailureKind::Unavailable, "dependency_failed", message).retry_after(2_000)
 }

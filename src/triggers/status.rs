@@ -128,6 +128,7 @@ fn broken(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<Str
     if !down.is_empty() {
         found.insert(0, format!("no answer from {}", down.join(", ")));
     }
+    found.extend(app.jobs.held_up().line(now));
     if let Some(told) = app.jobs.unrung() {
         found.push(format!("the doorbell cannot be rung, work waits for the sweep, up to 30 s ({told})"));
     }
@@ -154,6 +155,7 @@ fn at_risk(app: &App, catalogue: &Catalogue, view: &View, now: UnixMs) -> Vec<St
     risks.extend(prices::at_risk(catalogue, now));
     risks.extend(slow(app, catalogue, now));
     risks.extend(pools::at_risk(catalogue, view, &knobs.knobs));
+    risks.extend(app.telemetry.unsent());
     risks.extend(view.skew_ms.iter().map(|(process, skew)| {
         let (seconds, side) = (skew.unsigned_abs() / 1_000, if *skew > 0 { "behind" } else { "ahead of" });
         format!("the clock of {process} is {seconds} s {side} the store's, which judges deadlines")

@@ -14,6 +14,7 @@ use wire::envelope::{Done, Envelope};
 
 use crate::act::jobs::Trouble;
 use crate::act::jobs::accept::minute;
+use crate::act::jobs::held_up::Step;
 use crate::act::jobs::look::{Look, World};
 use crate::act::jobs::survey::Pass;
 use crate::act::jobs::trace;
@@ -43,7 +44,9 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
     let world = World { catalogue: &catalogue, knobs: &knobs };
     let pass = Pass::of(world);
 
-    let looked = match due(app).await {
+    let due = due(app).await;
+    app.jobs.held_up().note(Step::Due, &due, app.now());
+    let looked = match due {
         Ok(due) => look_at(app, world, &pass, due, began).await,
         Err(error) => {
             tracing::warn!(%error, "what is due cannot be listed; the next sweep tries again");
@@ -58,12 +61,16 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
         tracing::info!(%reason, "nothing is sent to pools");
     }
     for pool in catalogue.pools.iter().filter(|_| paused.is_none()) {
-        match app.jobs.dispatch(world, pool, None, &pass).await {
+        let dispatched = app.jobs.dispatch(world, pool, None, &pass).await;
+        app.jobs.held_up().note(Step::Dispatch(pool.facts.name.clone()), &dispatched, app.now());
+        match dispatched {
             Ok(tasks) => sent += tasks,
             Err(error) => tracing::warn!(%error, pool = pool.facts.name, "not dispatched; trying again"),
         }
     }
-    match merge(&app.jobs, &app.today, world, app.now()).await {
+    let merged = merge(&app.jobs, &app.today, world, app.now()).await;
+    app.jobs.held_up().note(Step::View, &merged, app.now());
+    match merged {
         Ok(view) => {
             let now = UnixMs(view.observed_at);
             if let Err(error) = app.last_minute.write(&app.store, world, &view, now).await {

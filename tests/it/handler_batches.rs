@@ -396,7 +396,7 @@ async fn results_are_files_that_are_listed_and_deleted() {
     let mut found = all.clone();
     found.sort();
     assert_eq!(found, sorted, "each once");
-    for query in ["limit=2", "limit=3&order=asc", "limit=1&purpose=batch_output"] {
+    for query in ["limit=2.0", "limit=3&order=asc", "limit=1&purpose=batch_output"] {
         let (mut seen, mut after) = (Vec::new(), String::new());
         loop {
             let (page, has_more) = ids(&format!("{query}{after}")).await;

@@ -1,6 +1,7 @@
 //! Where everything lies. No key is a folder of another, so that a folder of files can hold them.
 
 mod dead;
+mod kind;
 
 use sha2::{Digest, Sha256};
 
@@ -8,6 +9,8 @@ pub use dead::{
     DEAD, Dead, dead_letter, dead_letter_of, dead_marks, dead_replayed, dead_returned, is_dead_letter_id,
     read_dead,
 };
+
+pub use kind::kind;
 
 use crate::JobId;
 

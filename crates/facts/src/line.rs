@@ -1,8 +1,12 @@
 //! An item going in and its result coming out, both as lines of JSON in the form of the OpenAI batch
 //! API (<https://platform.openai.com/docs/api-reference/batch>).
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::store::OBJECT_BYTES_MAX;
 
 /// Longest line that is accepted, in bytes.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -89,6 +93,40 @@ fn render(line: &OutLine<'_>) -> String {
     text
 }
 
+/// The content of a chunk: its lines in order. Where they are more than an object may hold, the largest become
+/// error lines until the rest fits: another try would bring the same, and the others shall have their results.
+pub fn chunk(lines: Vec<String>) -> String {
+    fitting(lines, OBJECT_BYTES_MAX as usize)
+}
+
+/// Code of the error line of an item whose answer is too large.
+pub const ANSWER_TOO_LARGE: &str = "answer_too_large";
+
+fn fitting(mut lines: Vec<String>, most: usize) -> String {
+    let mut bytes: usize = lines.iter().map(String::len).sum();
+    let mut order: Vec<usize> = (0..lines.len()).collect();
+    order.sort_by_key(|at| Reverse(lines[*at].len()));
+    for at in order {
+        if bytes <= most {
+            break;
+        }
+        let short = too_large(&lines[at], most);
+        bytes = bytes - lines[at].len() + short.len();
+        lines[at] = short;
+    }
+    lines.concat()
+}
+
+fn too_large(line: &str, most: usize) -> String {
+    let OutLine { id, custom_id, .. } = serde_json::from_str(line).expect("lines are written here alone");
+    let bytes = line.len();
+    let message = format!(
+        "the answer has {bytes} bytes and does not fit beside those of the items around it, {most} together; ask for less in one item"
+    );
+    let error = Some(ItemError { code: ANSWER_TOO_LARGE.to_owned(), message });
+    render(&OutLine { id, custom_id, response: None, error })
+}
+
 /// A request's body that names this model, whatever alias the client wrote; a body without a model, or
 /// one that is no object, stays as it is.
 pub fn with_model(body: &RawValue, model: &str) -> String {
@@ -141,6 +179,31 @@ mod tests {
         for (given, expected) in cases {
             let given = RawValue::from_string(given.to_owned()).unwrap();
             assert_eq!(with_model(&given, "minilm"), expected);
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_is_too_large_loses_its_largest_lines() {
+        let body = |chars: usize| RawValue::from_string(format!("\"{}\"", "x".repeat(chars))).unwrap();
+        let lines: Vec<String> = [10, 3_000, 20, 2_000]
+            .iter()
+            .zip(0..)
+            .map(|(chars, n)| result(n, &format!("c-{n}"), 200, "", &body(*chars)))
+            .collect();
+        let all = lines.concat();
+        assert_eq!(fitting(lines.clone(), all.len()), all);
+        for (most, left) in [(all.len() - 1, [0, 2, 3].as_slice()), (2_500, &[0, 2])] {
+            let text = fitting(lines.clone(), most);
+            assert!(text.len() <= most, "{} above {most}", text.len());
+            for (n, line) in text.lines().enumerate() {
+                let line: OutLine<'_> = serde_json::from_str(line).unwrap();
+                assert_eq!(
+                    (line.id.as_str(), line.custom_id.as_str()),
+                    (&*result_id(n as u64), &*format!("c-{n}"))
+                );
+                assert_eq!(line.is_output(), left.contains(&n), "{n}");
+                assert!(line.error.is_none_or(|error| error.code == ANSWER_TOO_LARGE));
+            }
         }
     }
 

@@ -132,6 +132,12 @@ impl Store {
         Store { objects, fault: None }
     }
 
+    /// The same store, each call of which goes through what `wrap` puts around it.
+    #[must_use]
+    pub fn through(self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Store {
+        Store { objects: wrap(self.objects), ..self }
+    }
+
     /// The same store, with writes that meet this fault.
     #[must_use]
     pub fn with_fault(self, fault: Option<Arc<Fault>>) -> Store {

@@ -129,7 +129,13 @@ fn machine(pool: &Pool, found: &mut Found) -> Option<(&'static Series, &'static 
         found.add_with(Rule::SizeDoubtful, AT, format!("{what}: {doubt} ({text}, {read_on})"), remedy);
     }
     if series.driver == Driver::Amd {
-        found.add(Rule::GpuUnused, AT, format!("{what} has a GPU of AMD, and the worker computes with CUDA"));
+        found.add(
+            Rule::GpuUnused,
+            AT,
+            format!(
+                "{what} has a GPU of AMD, which the driver images and the worker's measurement do not know"
+            ),
+        );
     }
     Some((series, size))
 }

@@ -136,6 +136,12 @@ codes! {
     WaitingForNode = "waiting_for_node",
     /// Job: Azure Batch does not answer; nothing is lost.
     BatchUnavailable = "batch_unavailable",
+    /// Job: its tries came to nothing; the next one waits a while.
+    WaitingToRetry = "waiting_to_retry",
+    /// Job: the last look at it broke off, because a store or a service failed; nothing is lost.
+    LookBrokeOff = "look_broke_off",
+    /// Job: the queue that tells of new work cannot be rung, so the sweep finds it.
+    DoorbellUnheard = "doorbell_unheard",
     /// Job: computed in the pool.
     Running = "running",
     /// Job: taken to the realtime lane to keep its deadline.

@@ -48,6 +48,8 @@ pub struct Shard {
     pub chunk: Millis,
     /// Where it is.
     pub at: At,
+    /// Not tried again before this: its tries came to nothing.
+    pub again: UnixMs,
 }
 
 /// Where a shard is.
@@ -89,6 +91,7 @@ pub fn silent_at(shard: &Shard, claimed: UnixMs, last_chunk: Option<UnixMs>) -> 
 pub fn due(shard: &Shard, now: UnixMs) -> bool {
     let Some(begins) = begins(shard) else { return false };
     match shard.at {
+        At::Rescue { .. } | At::Nowhere if now < shard.again => false,
         At::Rescue { claimed, last_chunk } => {
             // A killed host hides its message for minutes; an overlap costs money, never correctness.
             now >= silent_at(shard, claimed, last_chunk)

@@ -236,6 +236,7 @@ fn late(at: At) -> Shard {
         realtime: Some(Millis::from_secs(20)),
         chunk: Millis::from_secs(5),
         at,
+        again: UnixMs(0),
     }
 }
 
@@ -266,6 +267,10 @@ fn rescues_begin_when_they_must() {
         ("it fell silent", late(rescue(100, Some(140))), 185, true),
         ("its chunks take long", Shard { chunk: s(30), ..late(rescue(100, None)) }, 219, false),
         ("even for its long chunks", Shard { chunk: s(30), ..late(rescue(100, None)) }, 220, true),
+        ("its tries failed", Shard { again: NOW + s(50), ..promoted(At::Nowhere) }, 49, false),
+        ("its tries failed a while ago", Shard { again: NOW + s(50), ..promoted(At::Nowhere) }, 50, true),
+        ("its rescues failed", Shard { again: NOW + s(50), ..late(rescue(0, None)) }, 49, false),
+        ("a task has it now", Shard { again: NOW + s(50), ..promoted(At::Queued) }, 0, true),
         ("its chunk is of a task before", late(rescue(100, Some(20))), 144, false),
     ];
     for (what, shard, at, expected) in cases {
@@ -282,7 +287,7 @@ proptest! {
         at in prop_oneof![Just(At::Nowhere), Just(At::Queued), Just(At::Running)],
     ) {
         let deadline = NOW + Millis(2_000_000);
-        let shard = Shard { deadline, promoted: false, left: Millis(left), realtime: Some(Millis(realtime)), chunk: Millis(0), at };
+        let shard = Shard { deadline, promoted: false, left: Millis(left), realtime: Some(Millis(realtime)), chunk: Millis(0), at, again: UnixMs(0) };
         let now = NOW + Millis(begin);
         if due(&shard, now) {
             prop_assert!(due(&shard, now + Millis(wait)));

@@ -130,7 +130,15 @@ fn rescued_at(lane: &Lane, lines: u64, deadline: UnixMs, is_measured: bool) -> U
         let pace = if is_measured { seen.pace(now) } else { Pace::CATALOGUE };
         let condition = Condition { start: Millis(0), pace };
         let (realtime, chunk) = (Some(condition.of(whole)), condition.of(lane.line));
-        let shard = Shard { deadline, promoted: false, left: whole, realtime, chunk, at: At::Nowhere };
+        let shard = Shard {
+            deadline,
+            promoted: false,
+            left: whole,
+            realtime,
+            chunk,
+            at: At::Nowhere,
+            again: UnixMs(0),
+        };
         if rescue::due(&shard, now) {
             return now + lane.line.scaled(lines * lane.times, 1);
         }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::whole;
+
 /// Letters of one page or one replay, at most.
 pub const LETTERS_MAX: u32 = 100;
 
@@ -189,14 +191,8 @@ fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Resu
     T::deserialize(from).map(Some)
 }
 
-/// A whole number: JSON does not tell 17 from 17.0.
 fn whole<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    /// Every whole number up to it is a double (2^53).
-    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-    let number = serde_json::Number::deserialize(from)?;
-    let float = || number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=EXACT_MAX).contains(n));
-    let whole = number.as_u64().or_else(|| float().map(|n| n as u64));
-    whole.map(Some).ok_or_else(|| serde::de::Error::custom("a whole number was expected"))
+    whole::read(from).map(Some)
 }
 
 /// What came of a replay.

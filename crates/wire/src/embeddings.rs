@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::openai::{
     Embedding, EmbeddingsResponse, EncodingFormat, ErrorBody, ErrorDetail, INPUTS_MAX, Usage, Vector,
 };
+use crate::whole::Whole;
 
 /// Tokens of one request, before cutting (the vendor's own limit).
 pub const TOKENS_MAX: usize = 300_000;
@@ -167,7 +168,12 @@ fn format(fields: &Fields<'_>) -> Result<EncodingFormat, Invalid> {
 
 fn dimensions(fields: &Fields<'_>) -> Result<Option<usize>, Invalid> {
     let text = field(fields, "dimensions");
-    text.map(|text| parse(text, "dimensions", "a whole number from 1 to the model's own")).transpose()
+    let number = |text| parse(text, "dimensions", "a whole number from 1 to the model's own");
+    text.map(|text| number(text).map(|Whole(number)| number)).transpose()
+}
+
+fn ids(given: Vec<Whole<u32>>) -> Vec<u32> {
+    given.into_iter().map(|Whole(id)| id).collect()
 }
 
 fn inputs(fields: &Fields<'_>) -> Result<Inputs, Invalid> {
@@ -179,9 +185,14 @@ fn inputs(fields: &Fields<'_>) -> Result<Inputs, Invalid> {
     let inputs = match (text.as_bytes()[0], within) {
         (b'"', _) => Inputs::Texts(vec![parse(text, "input", "a text")?]),
         (_, Some(b'"')) => Inputs::Texts(parse(text, "input", "a list of texts alone")?),
-        (_, Some(b'[')) => Inputs::Tokens(parse(text, "input", "a list of lists of token ids alone")?),
+        (_, Some(b'[')) => Inputs::Tokens(
+            parse::<Vec<_>>(text, "input", "a list of lists of token ids alone")?
+                .into_iter()
+                .map(ids)
+                .collect(),
+        ),
         (_, Some(b'0'..=b'9' | b'-')) => {
-            Inputs::Tokens(vec![parse(text, "input", "a list of token ids alone")?])
+            Inputs::Tokens(vec![ids(parse(text, "input", "a list of token ids alone")?)])
         }
         (_, Some(b']')) => Inputs::Texts(Vec::new()),
         _ => return Err(Invalid::new("input", format!("`input` must be {WANTED}"))),
@@ -214,15 +225,15 @@ mod tests {
         for (input, expected) in [
             (r#""a""#, texts(&["a"])),
             (r#"[ "a", "b\n" ]"#, texts(&["a", "b\n"])),
-            ("[1, 2]", lists(&[&[1, 2]])),
-            ("[[1], [2, 3]]", lists(&[&[1], &[2, 3]])),
+            ("[1, 2.0]", lists(&[&[1, 2]])),
+            ("[[1], [2, 3.0]]", lists(&[&[1], &[2, 3]])),
         ] {
-            let body = format!(r#"{{"input": {input}, "model": "m", "user": {{}}, "dimensions": null}}"#);
+            let body = format!(r#"{{"input": {input}, "model": "m", "user": {{}}, "dimensions": 8.0}}"#);
             let request = Request {
                 model: "m".into(),
                 inputs: expected,
                 format: EncodingFormat::Float,
-                dimensions: None,
+                dimensions: Some(8),
             };
             assert_eq!(read(body.as_bytes()), Ok(request), "{input}");
         }

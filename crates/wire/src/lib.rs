@@ -9,6 +9,7 @@
 //! - [`doctor`]: what was found of settings and services
 //! - [`openai`]: the part of the OpenAI API that we speak
 //! - [`embeddings`]: one embeddings request, checked, and its answer
+//! - [`whole`]: integers as clients write them
 
 pub mod catalogue;
 pub mod cost;
@@ -20,3 +21,4 @@ pub mod jobs;
 pub mod openai;
 pub mod status;
 pub mod ticket;
+pub mod whole;

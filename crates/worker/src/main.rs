@@ -83,7 +83,9 @@ async fn run(settings: Settings) -> Exit {
         }
         Err(Failure::Run(error)) => {
             let exit = Exit::from(&error);
-            tracing::error!(exit = exit as u8, "{error}");
+            let remedy =
+                if error.is_full() { "; make room and run it again, what is done is kept" } else { "" };
+            tracing::error!(exit = exit as u8, "{error}{remedy}");
             exit
         }
     }

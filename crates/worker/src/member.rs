@@ -167,7 +167,7 @@ impl Work<'_> {
                 true => self.alone(&range, own, progress).await?,
                 false => self.together(range.start, own, progress).await?,
             };
-            let content: String = done.into_iter().map(|done| done.text).collect();
+            let content = line::chunk(done.into_iter().map(|done| done.text).collect());
             // Where it exists by now, somebody else's is as good.
             self.run.store.create(&self.keys.chunk(self.number, *c), content).await?;
             chunks += 1;

@@ -262,7 +262,7 @@ fn failing(problem: String) -> Miss {
 
 fn too_large() -> Answer {
     let message = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes; ask for less in one request");
-    error(413, message, "answer_too_large")
+    error(413, message, line::ANSWER_TOO_LARGE)
 }
 
 fn error(status: u16, message: String, code: &'static str) -> Answer {

@@ -13,7 +13,9 @@ use policy::reason::Code;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use wire::openai::EmbeddingsResponse;
+use wire::whole::Whole;
 
+use super::held_up::Step;
 use super::look::{Look, World, is_served};
 use super::rescue::Ask;
 use super::survey::{Pass, Survey};
@@ -43,13 +45,17 @@ impl Jobs {
         pass: &Pass,
         ask: &impl Ask,
     ) -> Result<Look, Trouble> {
-        match self.look(world, tenant, id, pass).await? {
-            Look::Check => {
-                self.check_canary(world, (tenant, id), pass, ask).await?;
-                self.look(world, tenant, id, pass).await
+        let looked = async {
+            let looked = self.look(world, tenant, id, pass).await?;
+            if looked != Look::Check {
+                return Ok(looked);
             }
-            looked => Ok(looked),
-        }
+            self.check_canary(world, (tenant, id), pass, ask).await?;
+            self.look(world, tenant, id, pass).await
+        };
+        let looked = looked.await;
+        self.held_up().note(Step::look(tenant, id), &looked, self.now());
+        looked
     }
 
     async fn check_canary(
@@ -102,7 +108,7 @@ impl<'a> Line<'a> {
     fn read(given: &'a [u8], done: &[u8]) -> Option<Line<'a>> {
         #[derive(Deserialize)]
         struct Asked {
-            dimensions: Option<usize>,
+            dimensions: Option<Whole<usize>>,
         }
         let given: line::InLine<'a> = serde_json::from_slice(given).ok()?;
         let done: line::OutLine<'_> = serde_json::from_slice(done).ok()?;
@@ -111,7 +117,7 @@ impl<'a> Line<'a> {
         }
         let asked: Asked = serde_json::from_str(given.body.get()).ok()?;
         let vectors = vectors(done.response?.body.get().as_bytes())?;
-        Some(Line { body: given.body, length: asked.dimensions, vectors })
+        Some(Line { body: given.body, length: asked.dimensions.map(|Whole(length)| length), vectors })
     }
 }
 

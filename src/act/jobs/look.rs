@@ -10,6 +10,7 @@ use facts::{Job, JobId};
 use policy::Knobs;
 use policy::canary::Gate;
 use policy::rescue::{self, At, Shard};
+use policy::tries;
 use policy::units::{Millis, UnixMs};
 
 use super::accept::{minute, ready_marker};
@@ -22,8 +23,6 @@ use crate::catalogue::Catalogue;
 const LOOK_EVERY: Millis = Millis::from_secs(600);
 /// While tasks of a job run or wait, a lost one is noticed within this.
 const LOOK_WHILE_RUNNING: Millis = Millis::from_secs(120);
-/// Tries of a shard at most; then its job fails.
-pub const TRIES_MAX: u32 = 12;
 
 /// What everything here is decided with.
 #[derive(Clone, Copy)]
@@ -128,7 +127,7 @@ impl Jobs {
             let reason = "the deadline passed before this item was done";
             return self.stop(job, StopWhy::Expired, reason).await;
         }
-        if survey.waiting().any(|open| open.k >= TRIES_MAX) {
+        if survey.waiting().filter_map(|open| open.tried.as_ref()).any(tries::is_given_up) {
             let reason = "a part of the job failed too often; its logs say why";
             return self.stop(job, StopWhy::Failed, reason).await;
         }
@@ -174,7 +173,7 @@ impl Jobs {
                 _ => rescue::begins(&shard),
             };
             let watched = open.pack.is_some().then(|| now + LOOK_WHILE_RUNNING);
-            next = due.into_iter().chain(watched).fold(next, UnixMs::min);
+            next = due.into_iter().chain(watched).chain(open.pauses_until).fold(next, UnixMs::min);
         }
         next.max(now)
     }
@@ -188,6 +187,7 @@ pub(super) fn shard_for_rescue(survey: &Survey, open: &super::survey::Open) -> S
         realtime: survey.realtime_left(),
         chunk: survey.realtime_chunk(),
         at: open.at,
+        again: open.pauses_until.unwrap_or_default(),
     }
 }
 

@@ -170,7 +170,7 @@ impl Jobs {
         let range = shard.chunk_range(job.chunk_lines, c);
         let runs: Vec<_> = lines.numbered(range).map(|(n, text)| run_line(job, n, text, ask)).collect();
         let results: Vec<Option<String>> = stream::iter(runs).buffered(ask.at_once().max(1)).collect().await;
-        Ok(results.into_iter().collect())
+        Ok(results.into_iter().collect::<Option<_>>().map(line::chunk))
     }
 }
 

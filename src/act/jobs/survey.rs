@@ -14,6 +14,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use policy::canary::{self, Gate};
 use policy::request::Operation;
 use policy::rescue::{At, Condition};
+use policy::tries::{self, Tried};
 use policy::units::{Millis, UnixMs};
 
 use super::look::World;
@@ -56,6 +57,12 @@ pub struct Open {
     pub pack: Option<String>,
     /// Whether that pack's state is not known, because Azure Batch did not answer.
     pub unknown: bool,
+    /// With what its task ended, if it has and Azure Batch still knows.
+    pub exit: Option<i32>,
+    /// Its newest try, if there is one.
+    pub tried: Option<Tried>,
+    /// Not tried again before this, because its tries came to nothing; none: it need not wait.
+    pub pauses_until: Option<UnixMs>,
     /// What is left of it, on one slot.
     pub left: Millis,
 }
@@ -89,8 +96,8 @@ impl Pass {
 enum TaskAt {
     Queued,
     Running,
-    /// It cannot run any more: what it left undone may be tried again.
-    Over,
+    /// It cannot run any more, and ended with this: what it left undone may be tried again.
+    Over(Option<i32>),
     /// Azure Batch does not say.
     Unknown,
 }
@@ -109,7 +116,7 @@ impl Survey {
     /// Those of them that may leave for the pool now: before its first part is checked, only that.
     pub fn may_leave(&self) -> impl Iterator<Item = &Open> {
         let is_held = matches!(self.gate, Gate::Held { .. });
-        self.waiting().filter(move |open| !is_held || open.shard == 0)
+        self.waiting().filter(move |open| open.pauses_until.is_none() && (!is_held || open.shard == 0))
     }
 
     /// What is left of the whole job in the realtime lane; none where nothing serves it there.
@@ -174,27 +181,42 @@ impl Jobs {
         let chunks = seen.chunks.len().max(1) as u64;
         let done = u64::from(seen.chunks_done());
         let left = Millis(job.shards[shard as usize].work_ms).scaled(chunks - done, chunks);
-        let none = Open { shard, k: seen.tries, at: At::Nowhere, pack: None, unknown: false, left };
+        let none = Open {
+            shard,
+            k: seen.tries,
+            at: At::Nowhere,
+            pack: None,
+            unknown: false,
+            exit: None,
+            tried: None,
+            pauses_until: None,
+            left,
+        };
         if seen.tries == 0 {
             return Ok(none);
         }
         let key = JobKeys::new(&job.tenant, &job.job).try_(shard, seen.tries);
         let Some(newest) = self.kept(&self.0.kept.tries, key, |_: &Try| true).await? else { return Ok(none) };
+        let last_chunk = seen.last_chunk_ms.map(|ms| self.at_store_time(ms));
+        let claimed = UnixMs(newest.at_ms);
+        let tried = Tried { k: seen.tries, claimed, got_on: last_chunk.is_some_and(|at| at >= claimed) };
+        let again = tries::again_at(&tried, UnixMs(job.deadline_ms));
+        let none = Open {
+            tried: Some(tried),
+            pauses_until: Some(again).filter(|again| self.now() < *again),
+            ..none
+        };
         Ok(match &newest.place {
             Place::Realtime { not_after_ms, .. } if self.now().0 >= *not_after_ms => none,
-            Place::Realtime { .. } => {
-                let claimed = UnixMs(newest.at_ms);
-                let last_chunk = seen.last_chunk_ms.map(|ms| self.at_store_time(ms));
-                Open { at: At::Rescue { claimed, last_chunk }, ..none }
-            }
+            Place::Realtime { .. } => Open { at: At::Rescue { claimed, last_chunk }, ..none },
             Place::Deferred { pack } => {
-                let (at, unknown) = match self.task_at(pack, pass).await? {
-                    TaskAt::Queued => (At::Queued, false),
-                    TaskAt::Running => (At::Running, false),
-                    TaskAt::Over => (At::Nowhere, false),
-                    TaskAt::Unknown => (At::Nowhere, true),
-                };
-                Open { at, unknown, pack: Some(pack.clone()), ..none }
+                let none = Open { pack: Some(pack.clone()), ..none };
+                match self.task_at(pack, pass).await? {
+                    TaskAt::Queued => Open { at: At::Queued, ..none },
+                    TaskAt::Running => Open { at: At::Running, ..none },
+                    TaskAt::Over(exit) => Open { exit, ..none },
+                    TaskAt::Unknown => Open { unknown: true, ..none },
+                }
             }
         })
     }
@@ -207,7 +229,7 @@ impl Jobs {
         }
         let at = match self.pack(pack).await? {
             // The intent names a pack that was never written: its writer died before.
-            None => TaskAt::Over,
+            None => TaskAt::Over(None),
             Some(found) => self.ask_task(&found, pass).await,
         };
         pass.tasks.lock().expect("no holder of this lock panics").insert(pack.to_owned(), at.clone());
@@ -220,14 +242,14 @@ impl Jobs {
             Ok(Some(task)) => match task.state {
                 TaskState::Active => TaskAt::Queued,
                 TaskState::Preparing | TaskState::Running => TaskAt::Running,
-                TaskState::Completed => TaskAt::Over,
+                TaskState::Completed => TaskAt::Over(task.exit_code),
                 TaskState::Unknown => TaskAt::Unknown,
             },
             Ok(None) => {
                 pass.added_again.fetch_add(1, Ordering::Relaxed);
                 match self.add_again(pack, &pass.pools).await {
                     super::pack::Again::Added => TaskAt::Queued,
-                    super::pack::Again::JobOver => TaskAt::Over,
+                    super::pack::Again::JobOver => TaskAt::Over(None),
                     super::pack::Again::Unknown => TaskAt::Unknown,
                 }
             }

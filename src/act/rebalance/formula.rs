@@ -2,6 +2,8 @@
 //! anybody else sees it: on the pool as it is, and on a pool of which nothing is known.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Mutex;
 
 use autoscale::lint::{Finding, Severity, lint};
 use autoscale::render;
@@ -74,6 +76,34 @@ pub fn previous(text: &str) -> Option<Plan> {
         changed: at(read.changed_unix_s),
         surplus_since: read.surplus_unix_s.map(at),
     })
+}
+
+/// Formulas that are not ours, with what is unwise in them: the last one of each pool that was seen, because
+/// each look finds the same.
+#[derive(Default)]
+pub struct Judged(Mutex<HashMap<String, (Foreign, Vec<String>)>>);
+
+/// A formula of somebody else's, and the slots of its pool's nodes.
+type Foreign = (String, u32);
+
+impl Judged {
+    /// What `judge` says of a pool's formula; it is asked where the text is another one than before.
+    pub fn findings(
+        &self,
+        pool: &str,
+        foreign: (&str, u32),
+        judge: impl FnOnce(&str, u32) -> Vec<String>,
+    ) -> Vec<String> {
+        let mut judged = self.0.lock().expect("no holder of this lock panics");
+        match judged.get(pool) {
+            Some(((text, slots), findings)) if (text.as_str(), *slots) == foreign => findings.clone(),
+            _ => {
+                let findings = judge(foreign.0, foreign.1);
+                judged.insert(pool.to_owned(), ((foreign.0.to_owned(), foreign.1), findings.clone()));
+                findings
+            }
+        }
+    }
 }
 
 /// What our linter says of a formula for nodes of so many slots: at most [`FINDINGS_MAX`] lines, the worst first, notes left out.
@@ -182,6 +212,26 @@ mod tests {
         let many: String = (0..20).map(|n| format!("unread{n} = {n};\n")).collect();
         let told = findings(&format!("{many}$TargetLowPriorityNodes = 0;"), 1);
         assert_eq!((told.len(), told[8].as_str()), (9, "and 13 more; see switchyard formula lint"));
+    }
+
+    #[test]
+    fn a_formula_is_judged_when_it_is_another_one() {
+        let (judged, mut asked) = (Judged::default(), 0);
+        for (pool, foreign, times) in [
+            ("a", ("x = 1;", 1), 1),
+            ("a", ("x = 1;", 1), 1),
+            ("b", ("x = 1;", 1), 2),
+            ("a", ("x = 2;", 1), 3),
+            ("a", ("x = 2;", 4), 4),
+            ("b", ("x = 1;", 1), 4),
+        ] {
+            let judge = |text: &str, slots| {
+                asked += 1;
+                vec![format!("{text} {slots}")]
+            };
+            let told = judged.findings(pool, foreign, judge);
+            assert_eq!((told, asked), (vec![format!("{} {}", foreign.0, foreign.1)], times), "{pool}");
+        }
     }
 
     #[test]

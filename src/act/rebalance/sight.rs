@@ -8,6 +8,7 @@ use facts::view::{GpuSeen, PoolState, PoolView};
 use policy::rebalance::Plan;
 use policy::units::{MicroUsd, Millis, UnixMs};
 
+use super::formula::Judged;
 use super::watch::{self, Looks};
 use super::{formula, state};
 use crate::act::fact;
@@ -94,7 +95,7 @@ pub async fn look(jobs: &Jobs, pool: &Pool, before: &PoolView) -> Result<Sight, 
         resizing: seen.allocation != Allocation::Steady,
         nodes,
         size: watch::size(&before.size, targets, &seen.resize_errors, settled, looks),
-        formula: formula_view(&seen),
+        formula: formula_view(name, &seen, jobs.judged()),
         spend: watch::spend(before.spend, &paid(pool, &counts), looks),
         planned: state.as_ref().map(|state| state.planned.clone()),
     };
@@ -121,15 +122,16 @@ fn kind(counts: &Counts, wanted: Nodes) -> KindView {
     }
 }
 
-fn formula_view(seen: &batch::Pool) -> FormulaView {
+fn formula_view(pool: &str, seen: &batch::Pool, judged: &Judged) -> FormulaView {
     let run = seen.auto_scale_run.as_ref().filter(|_| seen.auto_scale);
     let error = run.and_then(|run| run.error.as_ref());
     let text = seen.formula.as_deref().filter(|_| seen.auto_scale);
     let foreign = text.filter(|text| formula::previous(text).is_none());
+    let findings = |text| judged.findings(pool, (text, seen.task_slots_per_node), formula::findings);
     FormulaView {
         enabled: seen.auto_scale,
         ours: seen.formula.as_deref().is_some_and(|text| formula::previous(text).is_some()),
-        findings: foreign.map(|text| formula::findings(text, seen.task_slots_per_node)).unwrap_or_default(),
+        findings: foreign.map(findings).unwrap_or_default(),
         interval_ms: seen.interval.map_or(0, |every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
         evaluated_at: run.and_then(|run| run.at).map(|at| at.0),
         error: error.map(|error| format!("{}: {}", error.code, error.message)),

@@ -13,6 +13,7 @@ use policy::units::{MicroUsd, Millis, UnixMs};
 use wire::jobs::{Cost, CostPart, Eta, Items, JobView, Links, ReasonView, Shards};
 
 use super::pool;
+use crate::act::jobs::held_up::HeldUp;
 use crate::act::jobs::survey::{Open, Survey};
 use crate::act::jobs::trace::trace_id;
 use crate::act::jobs::turns;
@@ -26,6 +27,10 @@ pub struct Beside {
     pub end: Option<End>,
     /// What its pool offers.
     pub offer: Offer,
+    /// How the looks at it are held up, if they are.
+    pub held_up: Option<HeldUp>,
+    /// Whether the doorbell could not be rung when it was tried last.
+    pub is_unrung: bool,
     /// What was seen of its pool; none: not looked at, or too long ago.
     pub pool: Option<PoolView>,
 }
@@ -156,6 +161,7 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
         let reason = Reason::new(Code::BatchUnavailable).with("shards", Evidence::Count(unknown));
         reasons.push(reason.next("it is asked again", None));
     }
+    reasons.extend(retry(survey));
     reasons.extend(canary(survey));
     if let Some(open) = survey.may_leave().next() {
         let waiting = dispatch::Waiting {
@@ -175,6 +181,10 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
             }
         }
     }
+    reasons.extend(beside.held_up.as_ref().map(HeldUp::reason));
+    if beside.is_unrung && survey.phase() == Phase::Waiting {
+        reasons.push(Reason::new(Code::DoorbellUnheard).next("the sweep finds it, within 30 s", None));
+    }
     let left = Evidence::Time(UnixMs(job.deadline_ms).since(now));
     if let Some(first) = reasons.first_mut() {
         first.evidence.push(("until_deadline", left));
@@ -184,11 +194,25 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
             reason.since = Some(UnixMs(job.created_ms));
         }
         // Whatever waits can be promoted; that is the remedy with a price.
-        if let Some(remedy) = &mut reason.remedy {
+        if let (Some(remedy), true) = (&mut reason.remedy, reason.code != Code::WaitingToRetry) {
             remedy.cost = promotion_cost(survey);
         }
     }
     reasons
+}
+
+/// Why what waits of a job is not tried again yet.
+fn retry(survey: &Survey) -> Option<Reason> {
+    let pausing: Vec<&Open> = survey.waiting().filter(|open| open.pauses_until.is_some()).collect();
+    let most = pausing.iter().max_by_key(|open| open.k)?;
+    let mut reason = Reason::new(Code::WaitingToRetry)
+        .with("shards", Evidence::Count(pausing.len() as u64))
+        .with("tries", Evidence::Count(most.k.into()));
+    if let Some(exit) = most.exit {
+        reason = reason.with("exit_code", Evidence::Name(exit.to_string()));
+    }
+    let next = pausing.iter().filter_map(|open| open.pauses_until).min();
+    Some(reason.next("it is tried again", next).remedy("read the job's logs", None))
 }
 
 /// Why the rest of a large job does not leave yet, or left unchecked.

@@ -17,6 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use wire::catalogue::Permission;
 use wire::openai::{Batch, BatchList, BatchStatus};
+use wire::whole::Whole;
 
 use super::files::{failed, store_failed};
 use crate::act::fact::FactError;
@@ -170,7 +171,11 @@ impl Query {
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
             match name.as_ref() {
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+                    let limit = value
+                        .parse()
+                        .ok()
+                        .map(|Whole(limit)| limit)
+                        .filter(|limit| (1..=LIMIT_MAX).contains(limit));
                     let message = format!("`limit` must be a whole number from 1 to {LIMIT_MAX}");
                     query.limit = limit.ok_or_else(|| Failure::invalid("limit", "invalid_value", message))?;
                 }

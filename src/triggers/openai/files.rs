@@ -15,6 +15,7 @@ use facts::job::End;
 use facts::{Job, JobId, StoreError, id};
 use wire::catalogue::Permission;
 use wire::openai::{FileDeleted, FileList, FileObject, FileStatus};
+use wire::whole::Whole;
 
 use super::batches;
 use super::batches::shown::{ERRORS, OUTPUT};
@@ -310,7 +311,11 @@ impl Query {
                     listing.after = Some(file.name());
                 }
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+                    let limit = value
+                        .parse()
+                        .ok()
+                        .map(|Whole(limit)| limit)
+                        .filter(|limit| (1..=LIMIT_MAX).contains(limit));
                     let message = format!("`limit` must be a whole number from 1 to {LIMIT_MAX}");
                     listing.limit =
                         limit.ok_or_else(|| Failure::invalid("limit", "invalid_value", message))?;

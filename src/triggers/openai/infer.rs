@@ -126,12 +126,12 @@ pub fn expected(
     estimate::expected(&seen, &wanted)
 }
 
-/// Where a decision sends the work; none: nowhere.
-fn decision_lane(decision: &Decision) -> Option<Lane> {
+/// Where a decision sends the work, as metrics have it.
+fn decided_lane(decision: &Decision) -> &'static str {
     match &decision.verdict {
-        Verdict::Realtime(_) => Some(Lane::Realtime),
-        Verdict::Deferred(_) => Some(Lane::Deferred),
-        Verdict::Refuse(_) => None,
+        Verdict::Realtime(_) => audit::lane(Lane::Realtime),
+        Verdict::Deferred(_) => audit::lane(Lane::Deferred),
+        Verdict::Refuse(_) => "refused",
     }
 }
 
@@ -171,7 +171,7 @@ impl Work<'_> {
             let began = Instant::now();
             let snapshot = self.see(&tried);
             let decision = route(&self.app.knobs.knobs(), &self.wanted, &snapshot);
-            self.took("decide", decision_lane(&decision).unwrap_or(Lane::Realtime), began);
+            self.took("decide", decided_lane(&decision), began);
             self.record(&snapshot, &decision);
             let choice = match &decision.verdict {
                 Verdict::Realtime(choice) => choice,
@@ -202,8 +202,9 @@ impl Work<'_> {
             };
             match self.attempt(&decision, choice, sending).await {
                 Some(Outcome::Answered(response)) => {
-                    self.took("first_byte", Lane::Realtime, began);
-                    self.took("total", Lane::Realtime, self.request.began);
+                    let lane = audit::lane(choice.lane);
+                    self.took("first_byte", lane, began);
+                    self.took("total", lane, self.request.began);
                     return Ok(self.tell(response, &decision, choice));
                 }
                 Some(Outcome::Refused(response)) => {
@@ -223,7 +224,7 @@ impl Work<'_> {
     }
 
     /// Measures how long a stage of this request took.
-    fn took(&self, stage: &str, lane: Lane, began: Instant) {
+    fn took(&self, stage: &str, lane: &str, began: Instant) {
         let route = match self.wanted.operation {
             Operation::Embeddings => "embeddings",
             Operation::ChatCompletions => "chat_completions",
@@ -235,7 +236,7 @@ impl Work<'_> {
             Tier::Flex => "flex",
         };
         let took_ms = began.elapsed().as_secs_f64() * 1_000.0;
-        let labels = [stage, audit::lane(lane), route, &self.model.spec.id, tier];
+        let labels = [stage, lane, route, &self.model.spec.id, tier];
         telemetry::measure(&names::LATENCY, took_ms, &labels);
     }
 
@@ -312,7 +313,7 @@ impl Work<'_> {
 
     pub(super) fn record(&self, snapshot: &Snapshot, decision: &Decision) {
         let reason = decision.reasons.first().expect("a decision has at least one reason");
-        let lane = decision_lane(decision).map_or("refused", audit::lane);
+        let lane = decided_lane(decision);
         let class = self.controls.class.unwrap_or_default();
         self.app.metrics.decided(lane, &self.model.spec.id, class, reason.code);
         let facts = audit::Facts {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use wire::openai::{EncodingFormat, INPUTS_MAX};
+use wire::whole::Whole;
 
 use crate::catalogue::Model;
 use crate::failure::Failure;
@@ -189,7 +190,7 @@ fn embeddings(shape: &mut Shape<'_>, top: &Top<'_>) -> Result<(), Failure> {
         let what = format!("has more than {TOKENS_SUM_MAX} tokens in all; send it in several requests");
         return Err(Failure { code: "input_too_long", ..invalid("input", &what) });
     }
-    shape.dimensions = field::<u32>("dimensions", top.dimensions, "must be a whole number from 1")?;
+    shape.dimensions = whole("dimensions", top.dimensions, "must be a whole number from 1")?;
     if shape.dimensions == Some(0) {
         return Err(invalid("dimensions", "must be a whole number from 1"));
     }
@@ -199,9 +200,8 @@ fn embeddings(shape: &mut Shape<'_>, top: &Top<'_>) -> Result<(), Failure> {
 
 /// A completion with limits of at least `least` tokens: only the older operation can be asked for none.
 fn completion(shape: &mut Shape<'_>, top: &Top<'_>, bytes: usize, least: u32) -> Result<(), Failure> {
-    let whole = "must be a whole number from 1";
     let tokens = |name, given| {
-        let limit = field::<u32>(name, given, &format!("must be a whole number from {least}"))?;
+        let limit = whole::<u32>(name, given, &format!("must be a whole number from {least}"))?;
         if limit.is_some_and(|limit| limit < least) {
             return Err(invalid(name, &format!("must be a whole number from {least}")));
         }
@@ -209,7 +209,7 @@ fn completion(shape: &mut Shape<'_>, top: &Top<'_>, bytes: usize, least: u32) ->
     };
     let older = tokens("max_tokens", top.max_tokens)?;
     let limit = tokens("max_completion_tokens", top.max_completion_tokens)?.or(older);
-    let n = field::<u64>("n", top.n, whole)?.unwrap_or(1);
+    let n = whole("n", top.n, "must be a whole number from 1")?.unwrap_or(1);
     if n == 0 || n > CHOICES_MAX {
         return Err(invalid("n", &format!("must be from 1 to {CHOICES_MAX}")));
     }
@@ -224,6 +224,14 @@ fn field<'a, T: Deserialize<'a>>(
     wanted: &str,
 ) -> Result<Option<T>, Failure> {
     raw.map(|raw| serde_json::from_str(raw.get()).map_err(|_| invalid(name, wanted))).transpose()
+}
+
+fn whole<T: TryFrom<u64>>(
+    name: &'static str,
+    raw: Option<&RawValue>,
+    wanted: &str,
+) -> Result<Option<T>, Failure> {
+    Ok(field(name, raw, wanted)?.map(|Whole(number)| number))
 }
 
 fn tier(given: Option<Text<'_>>) -> Result<Tier, Failure> {
@@ -255,8 +263,8 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 enum Prompt<'a> {
     #[serde(borrow)]
     Texts(Vec<Cow<'a, str>>),
-    Ids(Vec<u32>),
-    IdLists(Vec<Vec<u32>>),
+    Ids(Vec<Whole<u32>>),
+    IdLists(Vec<Vec<Whole<u32>>>),
 }
 
 fn is_prompt(given: &RawValue) -> bool {
@@ -393,9 +401,14 @@ impl<'de> Visitor<'de> for ElementSeed<'_> {
         }
     }
 
+    fn visit_f64<E: Error>(self, id: f64) -> Result<Element, E> {
+        let Whole(id) = Whole::try_from(id).map_err(|_| E::custom(WANTED))?;
+        self.visit_u64(id)
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut ids: A) -> Result<Element, A::Error> {
         let mut count = 0;
-        while ids.next_element::<u32>().map_err(|_| A::Error::custom(WANTED))?.is_some() {
+        while ids.next_element::<Whole<u32>>().map_err(|_| A::Error::custom(WANTED))?.is_some() {
             count += 1;
         }
         self.counted.list(count)?;

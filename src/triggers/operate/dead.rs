@@ -14,6 +14,7 @@ use wire::dead::{
     DeadLetter, DeadLetterDetail, DeadLetterList, LETTERS_MAX, LastReplay, LetterReport, LetterState,
     Outcome, ReplayReport, ReplayWish,
 };
+use wire::whole::Whole;
 
 use crate::act::dead::list::{Filter, Known, Place};
 use crate::act::dead::replay::Run;
@@ -348,7 +349,8 @@ impl Asked {
 }
 
 fn number(value: &str, name: &'static str) -> Result<u64, Failure> {
-    value.parse().map_err(|_| wrong(name, format!("`{name}` must be a whole number")))
+    let number = value.parse().map(|Whole(number)| number);
+    number.map_err(|_| wrong(name, format!("`{name}` must be a whole number")))
 }
 
 /// What is no size of a page is refused with it.

@@ -129,6 +129,39 @@ async fn a_ticket_that_comes_again_while_its_rescue_runs_computes_nothing() {
     assert_eq!(rescue_first(&app, &job.job, &rig.store).await, (Rescued::NotDue, 0), "nothing is left");
 }
 
+/// Answers each line with as much as a line may bring, which no object holds with what goes around it.
+struct Huge;
+
+impl Ask for Huge {
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    async fn ask(&self, _: &Job, _: &RawValue) -> Option<Answer> {
+        let body = format!("\"{}\"", "x".repeat(16 * 1024 * 1024 - 2));
+        Some(Answer { status: 200, body: body.into() })
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_no_object_holds_is_an_error_of_its_line() {
+    let rig = Rig::start(1.0).await;
+    let job = rig.job(LONG).await;
+    let keys = JobKeys::new(TENANT, &job.job);
+    rig.store.create(&keys.promote(), "").await.unwrap();
+    let app = rig.process().await;
+    let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
+    let world = World { catalogue: &catalogue, knobs: &knobs };
+    let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &Huge).await.unwrap();
+    assert_eq!(rescued, Rescued::Done);
+    for c in [0, 1] {
+        let chunk = rig.store.get(&keys.chunk(0, c)).await.unwrap().content;
+        assert!(chunk.starts_with(b"{") && chunk.len() < 1_000, "{} bytes", chunk.len());
+        let line: Value = serde_json::from_slice(&chunk).unwrap();
+        assert_eq!(line["error"]["code"], "answer_too_large");
+    }
+}
+
 /// A realtime lane that takes 30 s for a line. Once it has answered two, the next try's ticket comes to its
 /// own process.
 struct Slow<'a> {

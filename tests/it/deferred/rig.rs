@@ -13,15 +13,18 @@ use facts::key::{self, JobKeys};
 use facts::{Job, JobId, Pack, Store, line};
 use futures_util::future::join_all;
 use handler::act::jobs::accept::{Accepted, New, NewLines};
+use handler::act::jobs::look::World;
+use handler::act::jobs::survey::Pass;
 use handler::app::{self, App};
 use handler::azure::batch::task::TaskState;
 use handler::settings::Settings;
-use handler::triggers::{dispatch, sweep};
+use handler::triggers::{dispatch, jobs, sweep};
 use local::azure_batch::{Options, Programs, Server};
 use local::queue::client::{Account, Queue};
 use policy::units::Millis;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use wire::jobs::ReasonView;
 use worker::settings::{By, Flags};
 use worker::upstream::{Patience, Upstream};
 
@@ -353,6 +356,14 @@ impl Rig {
             }
             assert!(began.elapsed() < BOUND, "{:#?}", self.keys().await);
         }
+    }
+
+    /// The reasons why a job is where it is, as its owner reads them from this process.
+    pub async fn why(&self, app: &App, job: &Job) -> Vec<ReasonView> {
+        let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
+        let world = World { catalogue: &catalogue, knobs: &knobs };
+        let survey = app.jobs.survey(&job.tenant, &job.job, &Pass::of(world)).await.unwrap().unwrap();
+        jobs::shown(app, world, &survey).await.unwrap().reasons
     }
 
     /// Sweeps until no marker is left: for jobs that may never have been.

@@ -9,7 +9,7 @@ use facts::fault::{Act, Fault};
 use facts::job::{Status, StopWhy};
 use facts::key::{self, JobKeys};
 use handler::act::jobs::accept::New;
-use handler::act::jobs::look::TRIES_MAX;
+use policy::tries;
 use tokio_util::sync::CancellationToken;
 
 use super::items::LINES;
@@ -187,8 +187,9 @@ async fn work_goes_to_the_next_azure_batch_job_when_one_is_over() {
 
 #[tokio::test]
 async fn a_job_whose_tasks_always_fail_is_ended_with_a_line_for_every_item() {
-    let rig = Rig::start(SLOW).await;
-    let job = rig.job(LONG).await;
+    // The pauses between all tries are nine hours, a second.
+    let rig = Rig::start(36_000.0).await;
+    let job = rig.job(100 * LONG).await;
     let app = rig.process().await;
     let began = Instant::now();
     let end = loop {
@@ -202,7 +203,31 @@ async fn a_job_whose_tasks_always_fail_is_ended_with_a_line_for_every_item() {
         assert!(began.elapsed() < BOUND, "{:#?}", rig.keys().await);
     };
     rig.assert_stopped(&job, &end, Status::Failed, LINES).await;
-    assert!(rig.tries(&job.job).await >= TRIES_MAX as usize);
+    assert!(rig.tries(&job.job).await >= tries::TRIES_MAX as usize, "of the first shard that is given up");
+}
+
+#[tokio::test]
+async fn a_job_whose_tries_fail_waits_and_says_so() {
+    let rig = Rig::start(SLOW).await;
+    let job = rig.job(LONG).await;
+    let app = rig.process().await;
+    let began = Instant::now();
+    let reason = loop {
+        for task in rig.running().await {
+            task.end(69);
+        }
+        rig.sweep(&app).await;
+        let why = rig.why(&app, &job).await;
+        if let Some(reason) = why.into_iter().find(|reason| reason.code == "waiting_to_retry") {
+            break reason;
+        }
+        assert!(began.elapsed() < BOUND, "{:#?}", rig.keys().await);
+    };
+    assert!(reason.evidence["tries"].parse::<u32>().unwrap() >= 3, "{reason:#?}");
+    assert_eq!(reason.evidence["exit_code"], "69");
+    assert!(reason.next_at.is_some());
+    let end = rig.recover_by(&app, &job.job).await;
+    rig.assert_complete(&job, &end).await;
 }
 
 #[tokio::test]

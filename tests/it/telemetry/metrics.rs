@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::*;
 use crate::deferred::rig::{POOL, Rig, SLOW, TENANT, tick, ticket};
+use crate::handler_stage::{ADMIN, until};
 
 /// A job's world with a process that tells, and serves over HTTP what the host would ask of it.
 struct World {
@@ -208,6 +209,11 @@ async fn what_an_invocation_measured_has_left_when_it_is_answered() {
         of_type(&receiver, "MetricData").iter().any(|found| data(found)["metrics"][0]["name"] == name)
     };
     assert!(named("switchyard.decisions"), "{:?}", receiver.counts());
+    let decided = of_type(&receiver, "MetricData")
+        .into_iter()
+        .find(|found| data(found)["metrics"][0]["name"] == "switchyard.latency_ms");
+    let decided = labels(&decided.expect("deciding takes time"));
+    assert_eq!((decided["stage"].as_str(), decided["lane"].as_str()), ("decide", "refused"));
     let requests = of_type(&receiver, "RequestData");
     assert!(requests.iter().any(|found| data(found)["name"] == "POST /api/v1/embeddings"), "{requests:?}");
 }
@@ -219,6 +225,11 @@ async fn an_endpoint_that_hangs_throttles_or_fails_neither_slows_nor_fails_anyth
     let catalogue = catalogue(&[backend("one", &upstream.url)]);
     let handler = told(Stage::new(&catalogue), &receiver).under_host().await;
     let status = |code: u16| hyper::StatusCode::from_u16(code).unwrap();
+    let at_risk = async || {
+        let status: Value = handler.get("/api/status", ADMIN).send().await.unwrap().json().await.unwrap();
+        status["lines"][1].as_str().unwrap().to_owned()
+    };
+    assert_eq!(at_risk().await, "at risk: nothing");
     for script in [Script::Fail(status(429)), Script::Fail(status(503)), Script::Hang] {
         receiver.script(script);
         let before = receiver.counts();
@@ -227,6 +238,10 @@ async fn an_endpoint_that_hangs_throttles_or_fails_neither_slows_nor_fails_anyth
             assert_eq!(invoke(&handler.client, &handler.url, "Metrics", "timer", json!({})).await, 200);
         }
         assert_eq!(receiver.counts().envelopes, before.envelopes, "{script:?}: nothing was taken");
+        if let Script::Fail(status) = script {
+            let told = format!("(status {})", status.as_u16());
+            until("status tells it", async || at_risk().await.contains(&told)).await;
+        }
     }
     assert!(receiver.counts().requests > 0, "it was asked");
     assert_eq!(upstream.seen().len(), 9, "each request once");

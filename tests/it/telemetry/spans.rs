@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use facts::JobId;
+use facts::{JobId, Store};
+use handler::azure::blob::Shown;
+use handler::settings::Secret;
+use handler::telemetry::Telemetry;
 use serde_json::json;
 
 use super::*;
@@ -49,6 +52,60 @@ async fn a_request_and_its_call_stand_in_the_clients_trace() {
     assert_eq!(seen, format!("00-{TRACE}-{}-01", data(call)["id"].as_str().unwrap()));
     let written = requests.iter().any(|found| found.to_string().contains("what-a-client-wrote"));
     assert!(!written, "a path of the table, never the client's: {requests:?}");
+}
+
+/// Of a container that answers nothing but 404.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_the_blob_store_are_shown_by_kind_for_requests_alone() {
+    let missing = "<Error><Code>BlobNotFound</Code></Error>";
+    let blobs = Upstream::start((0..400).map(|_| Step::Answer(404, Vec::new(), missing.to_owned()))).await;
+    let receiver = receiver();
+    let stage = told(Stage::new(&catalogue(&[])), &receiver);
+    let file = stage.folder.join("blob/config/catalogue.json").display().to_string();
+    let url = format!("{}/account/container?sv=2025-11-05&sig=c2VjcmV0", blobs.url);
+    let handler = stage.with("BLOB_URL", url).with("MODEL_CATALOG", file).under_host().await;
+    let show = handler.get("/api/v1/batches/batch_aaaaaaaaaaaaaaaaaaaaaaaaaa", KEY);
+    let shown = show.header("traceparent", format!("00-{TRACE}-{PARENT}-01")).send().await.unwrap();
+    assert_eq!(shown.status(), 404, "{}", shown.text().await.unwrap());
+    invoke(&handler.client, &handler.url, "Sweep", "timer", json!({})).await;
+    invoke(&handler.client, &handler.url, "Metrics", "timer", json!({})).await;
+
+    let mut calls = of_type(&receiver, "RemoteDependencyData");
+    calls.retain(|found| data(found)["type"] == "Azure blob");
+    let host = blobs.url.trim_start_matches("http://");
+    let mut names: Vec<&str> = calls.iter().map(|call| data(call)["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["GET file", "GET job", "HEAD file"], "a sweep shows none");
+    for call in &calls {
+        assert_eq!(id(call, "ai.operation.id"), TRACE);
+        assert_eq!((&data(call)["target"], &data(call)["resultCode"]), (&json!(host), &json!("404")));
+        let told = call.to_string();
+        assert!(!told.contains("c2VjcmV0") && !told.contains("aaaaaaaaaaaaaaaaaaaaaaaaaa"), "{told}");
+    }
+    assert!(blobs.seen().len() > calls.len(), "the sweep asked, too");
+}
+
+#[tokio::test]
+async fn a_request_shows_its_first_calls_of_the_blob_store() {
+    let receiver = receiver();
+    let connection = Secret::new(receiver.connection_string());
+    let telemetry = Telemetry::start(&connection, reqwest::Client::new(), "one").unwrap();
+    let url = "https://acct.blob.core.windows.net/c".parse().unwrap();
+    let store = Store::memory().through(|objects| Arc::new(Shown::new(objects, &url)));
+    let work = async {
+        store.create("due/1/t.job", "").await.unwrap();
+        store.exists("due/1/t.job").await.unwrap();
+        store.delete("due/1/t.job").await.unwrap();
+        for _ in 0..40 {
+            store.list("due/").await.unwrap();
+        }
+    };
+    telemetry.request("GET", None).around(work).await;
+    telemetry.flush().await;
+    let mut calls = of_type(&receiver, "RemoteDependencyData");
+    calls.retain(|found| data(found)["target"] == "acct.blob.core.windows.net");
+    let count = |name| calls.iter().filter(|call| data(call)["name"] == name).count();
+    assert_eq!(["PUT due", "HEAD due", "DELETE due", "LIST due"].map(count), [1, 1, 1, 29]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,7 @@ pub(super) const BOOT: Duration = Duration::from_secs(120);
 const DEADLINE: &str = "20m";
 /// Results that exist when the first node is taken away, in percent, and when all are.
 const FIRST_EVICTION_AT: u64 = 25;
-const LAST_EVICTION_AT: u64 = 60;
+const LAST_EVICTION_AT: u64 = 75;
 /// How often something is said.
 const SAY_EVERY: Duration = Duration::from_secs(4);
 /// A story that takes longer has failed: its deadline is over by then.

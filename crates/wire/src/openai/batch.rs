@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::whole;
+
 /// Body of `POST /v1/batches`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +38,7 @@ pub struct ExpiresAfter {
     #[schema(pattern = "^created_at$")]
     pub anchor: String,
     /// Seconds after that: from an hour to thirty days.
+    #[serde(deserialize_with = "whole::read")]
     #[schema(minimum = 3600, maximum = 2592000)]
     pub seconds: u64,
 }

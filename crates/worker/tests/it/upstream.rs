@@ -134,6 +134,25 @@ async fn a_refusal_that_names_the_item_is_its_answer() {
     assert_eq!((found.len(), server.calls()), (5, 4), "a stream is never asked for");
 }
 
+/// Each by itself fits an object, together they do not.
+#[tokio::test]
+async fn what_does_not_fit_a_chunk_is_an_error_of_its_item_alone() {
+    let server = Scripted::plain(|call: &Call| match call.input() {
+        "large" => Reply::Http(200, "", format!("\"{}\"", "x".repeat(9_000_000))),
+        "huge" => Reply::Http(200, "", format!("\"{}\"", "x".repeat(10_000_000))),
+        _ => embedding(call),
+    })
+    .await;
+    let texts = ["fine", "huge", "large"].iter().zip(0..).map(|(text, n)| line(n, text));
+    let fixture = Fixture::new(&texts.collect::<Vec<_>>(), 3, 3);
+    let chunk: String = undisturbed(&fixture, &backend_of(&server, 2)).await.into_values().collect();
+    let codes: Vec<Option<String>> = chunk
+        .lines()
+        .map(|line| serde_json::from_str::<OutLine<'_>>(line).unwrap().error.map(|error| error.code))
+        .collect();
+    assert_eq!(codes, [None, Some("answer_too_large".to_owned()), None]);
+}
+
 #[tokio::test]
 async fn a_backend_that_stays_down_ends_the_run_and_loses_nothing() {
     let cases: &[(Answer, &str)] = &[

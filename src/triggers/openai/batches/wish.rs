@@ -138,6 +138,8 @@ mod tests {
         assert_eq!(wish.operation, Operation::Embeddings);
         assert_eq!(wish.class, None);
         assert_eq!(wish.deadline, Some(UnixMs(NOW.0 + 3_600_000)));
+        body["output_expires_after"]["seconds"] = json!(86_400.0);
+        assert_eq!(read(body.to_string().as_bytes(), NOW).unwrap(), wish);
         let nulls = json!({ "metadata": null, "output_expires_after": null });
         let mut body = good();
         body.as_object_mut().unwrap().extend(nulls.as_object().unwrap().clone());
@@ -162,6 +164,11 @@ mod tests {
             ("metadata", json!({ "deadline": "2020-01-01T00:00:00Z" }), "metadata.deadline"),
             ("output_expires_after", json!({ "anchor": "now", "seconds": 3_600 }), "output_expires_after"),
             ("output_expires_after", json!({ "anchor": "created_at", "seconds": 1 }), "output_expires_after"),
+            (
+                "output_expires_after",
+                json!({ "anchor": "created_at", "seconds": 3_600.5 }),
+                "output_expires_after",
+            ),
             ("color", json!("red"), "color"),
         ];
         for (name, value, param) in cases {

@@ -3,6 +3,7 @@
 
 use facts::VERSION;
 use facts::file::FileMeta;
+use wire::whole::Whole;
 
 use super::index::{FILE_BYTES_MAX, Index, Indexed, Refused};
 use super::rules::{self, EXPIRES_AFTER_S};
@@ -180,7 +181,11 @@ impl Fields {
             let message = "`expires_after[anchor]` must be `created_at`";
             return Err(Failure::invalid("expires_after[anchor]", "invalid_value", message));
         }
-        let seconds = seconds.parse().ok().filter(|seconds| EXPIRES_AFTER_S.contains(seconds));
+        let seconds = seconds
+            .parse()
+            .ok()
+            .map(|Whole(seconds)| seconds)
+            .filter(|seconds| EXPIRES_AFTER_S.contains(seconds));
         seconds.map(Some).ok_or_else(|| {
             let (least, most) = (EXPIRES_AFTER_S.start(), EXPIRES_AFTER_S.end());
             let message = format!("`expires_after[seconds]` must be a whole number from {least} to {most}");

@@ -13,8 +13,8 @@ fn inputs_are_counted() {
     let cases = [
         (r#""hello""#, (1, 2)),
         (r#"["a","bcdef"]"#, (2, 3)),
-        ("[1,2,3]", (1, 3)),
-        ("[[1,2],[3]]", (2, 3)),
+        ("[1,2,3.0]", (1, 3)),
+        ("[[1,2],[3.0]]", (2, 3)),
         (r#""\u00e4\n\"""#, (1, 1)),
     ];
     for (input, wanted) in cases {
@@ -42,11 +42,13 @@ fn wrong_bodies_name_the_field() {
         (r#"{"model":"m","input":[1,"a"]}"#, "input", "invalid_value"),
         (r#"{"model":"m","input":[[]]}"#, "input", "invalid_value"),
         (r#"{"model":"m","input":[[1.5]]}"#, "input", "invalid_value"),
+        (r#"{"model":"m","input":[1.5]}"#, "input", "invalid_value"),
         (r#"{"model":"m","input":[-1]}"#, "input", "invalid_value"),
         (r#"{"model":"m","input":[null]}"#, "input", "invalid_value"),
         (r#"{"model":"m","input":{"a":1}}"#, "input", "invalid_value"),
         (r#"{"model":"m","input":"x","dimensions":0}"#, "dimensions", "invalid_value"),
         (r#"{"model":"m","input":"x","dimensions":"8"}"#, "dimensions", "invalid_value"),
+        (r#"{"model":"m","input":"x","dimensions":8.5}"#, "dimensions", "invalid_value"),
         (r#"{"model":"m","input":"x","encoding_format":"hex"}"#, "encoding_format", "invalid_value"),
         (r#"{"model":"m","input":"x","service_tier":"gold"}"#, "service_tier", "invalid_value"),
         (&many, "input", "invalid_value"),
@@ -60,7 +62,7 @@ fn wrong_bodies_name_the_field() {
 #[test]
 fn completions_are_counted_by_their_limits() {
     let body =
-        br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":10,"n":3,"stream":true}"#;
+        br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":10.0,"n":3.0,"stream":true}"#;
     let shape = read(Operation::ChatCompletions, body).unwrap();
     assert_eq!((shape.items, shape.tokens_out), (1, Tokens(30)));
     for (body, param) in [
@@ -85,7 +87,7 @@ fn prompts_have_the_shapes_of_inputs() {
         let body = format!(r#"{{"model":"m","prompt":{prompt},"max_tokens":0}}"#);
         read(Operation::Completions, body.as_bytes()).map(|shape| shape.tokens_out)
     };
-    for right in [r#""""#, r#""a\u0000""#, r#"["a",""]"#, "[1,2]", "[[1],[2]]"] {
+    for right in [r#""""#, r#""a\u0000""#, r#"["a",""]"#, "[1,2.0]", "[[1],[2.0]]"] {
         assert_eq!(prompt(right).unwrap(), Tokens(0), "{right}");
     }
     for wrong in ["7", "{}", "[]", "[[]]", "[-1]", r#"["a",1]"#, "[1.5]", "true"] {

@@ -4,6 +4,7 @@ use facts::VERSION;
 use facts::upload::UploadMeta;
 use serde_json::{Map, Value};
 use wire::openai::ExpiresAfter;
+use wire::whole;
 
 use super::super::files::index::{FILE_BYTES_MAX, Refused as Content};
 use super::super::files::{rules, store_failed};
@@ -77,7 +78,7 @@ fn text(fields: &mut Map<String, Value>, name: &'static str) -> Result<String, F
 
 fn bytes(given: Option<Value>) -> Result<u64, Failure> {
     let given = given.filter(|given| !given.is_null()).ok_or_else(|| missing("bytes"))?;
-    match given.as_u64() {
+    match whole::read(given).ok() {
         None | Some(0) => Err(invalid("bytes", "must be a whole number of at least 1")),
         Some(bytes) if bytes > FILE_BYTES_MAX => Err(rules::refused(Content::TooLarge).of("bytes")),
         Some(bytes) => Ok(bytes),
@@ -119,6 +120,8 @@ mod tests {
         let mut body = good();
         body["expires_after"] = json!({ "anchor": "created_at", "seconds": 3_600 });
         assert_eq!(read(body.to_string().as_bytes()).unwrap().file_expires_after_s, Some(3_600));
+        body["bytes"] = json!(7.0);
+        assert_eq!(read(body.to_string().as_bytes()).unwrap().bytes, 7);
     }
 
     #[test]
@@ -134,7 +137,7 @@ mod tests {
             ("bytes", json!(0), "invalid_value"),
             ("bytes", json!(-1), "invalid_value"),
             ("bytes", json!(1.5), "invalid_value"),
-            ("bytes", json!("7"), "invalid_value"),
+            ("bytes", json!("7.0"), "invalid_value"),
             ("bytes", json!(200_000_001), "file_too_large"),
             ("mime_type", json!(null), "missing_required_parameter"),
             ("mime_type", json!(""), "invalid_value"),
