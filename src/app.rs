@@ -16,6 +16,7 @@ use crate::act::dead::DeadLetters;
 use crate::act::jobs::Jobs;
 use crate::act::ledger::machines::LastMinute;
 use crate::act::ledger::tally::Tally;
+use crate::act::ledger::today::Today;
 use crate::act::webhooks::Webhooks;
 use crate::azure::identity::{Chain, ForBlobs};
 use crate::azure::queue::Doorbell;
@@ -51,7 +52,7 @@ pub struct App {
     /// Models, backends, tenants.
     pub catalogue: Holding,
     /// What this process counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// What all processes saw together.
     pub views: Views,
     /// Blobs.
@@ -67,7 +68,9 @@ pub struct App {
     /// Decisions on their way to the store.
     pub records: Records,
     /// Requests on their way to the ledger.
-    pub tally: Tally,
+    pub tally: Arc<Tally>,
+    /// What the ledger says for limits.
+    pub today: Today,
     /// The minute that the ledger has.
     pub last_minute: LastMinute,
     /// Calls backends.
@@ -197,7 +200,7 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         clock: settings.clock,
         knobs: knobs::Source::new(knobs),
         catalogue: Holding::default(),
-        metrics: Metrics::default(),
+        metrics: Arc::default(),
         views: Views::default(),
         store,
         jobs,
@@ -205,7 +208,8 @@ pub fn build(settings: Settings) -> Result<(Arc<App>, decisions::Writer), String
         webhooks,
         uploads: Semaphore::new(UPLOADS_MAX),
         records,
-        tally: Tally::default(),
+        tally: Arc::default(),
+        today: Today::default(),
         last_minute: LastMinute::default(),
         client,
         telemetry: Arc::new(telemetry),

@@ -103,6 +103,14 @@ pub struct Pool {
     pub facts: snapshot::Pool,
 }
 
+impl Pool {
+    /// What a dedicated node costs for an hour. One that somebody else bought, where there is no price for it,
+    /// costs no less than a spot node.
+    pub fn dedicated_node_hour(&self) -> MicroUsd {
+        self.dedicated_price.unwrap_or(self.facts.price_per_node_hour)
+    }
+}
+
 /// A tenant.
 #[derive(Debug)]
 pub struct Tenant {

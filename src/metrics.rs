@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock};
 
 use facts::view::TenantState;
-use policy::admit::{Ask, Limited, Limits};
+use policy::admit::{Ask, Limited, Limits, Work};
 use policy::dispatch::Class;
 use policy::reason::Code;
 use policy::units::{MicroUsd, UnixMs};
@@ -24,7 +24,7 @@ use policy::units::{MicroUsd, UnixMs};
 pub use backend::{Backend, Observed, UnderWay};
 pub use publish::{shared as publish_shared, team};
 use tenants::Tenants;
-pub use tenants::{Elsewhere, Left};
+pub use tenants::{Elsewhere, Left, Spent};
 
 use crate::catalogue::Catalogue;
 use crate::telemetry::measure;
@@ -62,7 +62,7 @@ pub struct Totals {
     pub retries: u64,
     /// Requests that an SDK marked as repeats.
     pub marked_repeats: u64,
-    /// Money, estimated.
+    /// Money: what tries of requests came to.
     pub cost: MicroUsd,
 }
 
@@ -90,7 +90,7 @@ impl Metrics {
         })
     }
 
-    /// Books a request on what its tenant used.
+    /// Books a request on what its tenant used, as estimated; see [`Metrics::settle`].
     ///
     /// # Errors
     /// [`Limited`] when a limit is reached.
@@ -102,6 +102,16 @@ impl Metrics {
         now: UnixMs,
     ) -> Result<(), Limited> {
         self.tenants.let_in(limited, view, ask, now)
+    }
+
+    /// Puts the bill of a request that was let in in the place of its estimate.
+    pub fn settle(&self, tenant: &str, request: Work, now: UnixMs) {
+        self.tenants.settle(tenant, request, now);
+    }
+
+    /// What counts today for a tenant's limit of a day's spend.
+    pub fn spent_today(&self, tenant: &str, view: Option<Elsewhere>, now: UnixMs) -> Spent {
+        self.tenants.spent(tenant, view, now)
     }
 
     /// What is left of a tenant's limits.
@@ -148,7 +158,7 @@ impl Metrics {
         self.marked_repeats.fetch_add(1, Relaxed);
     }
 
-    /// Books the estimated cost of a request that was sent for this [`team`].
+    /// Books what a try came to that was made for this [`team`].
     pub fn spent(&self, now: UnixMs, team: &str, cost: MicroUsd) {
         measure(&names::COST, cost.usd(), &["realtime", team]);
         let mut spend = self.spend.lock().expect("no holder of this lock panics");

@@ -84,7 +84,6 @@ pub fn snapshot(
     let serves = |models: &[String]| model.is_some_and(|model| models.contains(&model.spec.id));
     let backends = catalogue.backends.iter().filter(|backend| serves(&backend.models));
     let pools = catalogue.pools.iter().filter(|pool| serves(&pool.models));
-    let elsewhere = view.as_ref().map_or(0, |view| view.spent_this_hour_micro_usd);
     Snapshot {
         now,
         sight: if view.is_some() { Sight::Fresh } else { Sight::Blind },
@@ -92,7 +91,7 @@ pub fn snapshot(
         backends: backends.map(|found| backend(found, metrics, view.as_ref(), now)).collect(),
         pools: pools.map(|found| pool(found, view.as_ref())).collect(),
         tried: Vec::new(),
-        spent_this_hour: metrics.spent_this_hour(now).max(MicroUsd(elsewhere)),
+        spent_this_hour: spent(metrics, view.as_ref(), now),
     }
 }
 
@@ -118,8 +117,20 @@ fn pool(pool: &Pool, view: Option<&View>) -> snapshot::Pool {
 
 /// Spend of the current hour over all lanes, as far as this process knows.
 pub fn spent_this_hour(metrics: &Metrics, views: &Views, now: UnixMs) -> MicroUsd {
-    let elsewhere = views.fresh(now).map_or(0, |view| view.spent_this_hour_micro_usd);
-    metrics.spent_this_hour(now).max(MicroUsd(elsewhere))
+    spent(metrics, views.fresh(now).as_ref(), now)
+}
+
+/// The view's, which has the ledger's, or this process's own where that is more. An hour that turned since the
+/// view was made begins at nothing.
+fn spent(metrics: &Metrics, view: Option<&View>, now: UnixMs) -> MicroUsd {
+    let view = view.filter(|view| is_same_hour(view.observed_at, now));
+    metrics.spent_this_hour(now).max(MicroUsd(view.map_or(0, |view| view.spent_this_hour_micro_usd)))
+}
+
+/// Whether this instant, Unix ms, is in the hour of now.
+fn is_same_hour(at_ms: u64, now: UnixMs) -> bool {
+    const HOUR_MS: u64 = 3_600_000;
+    at_ms / HOUR_MS == now.0 / HOUR_MS
 }
 
 /// One backend as it is seen now.
@@ -236,6 +247,21 @@ mod tests {
         for (own, wanted) in cases {
             assert_eq!(guess_replicas(&own, 5, now), wanted, "{own:?}");
         }
+    }
+
+    #[test]
+    fn an_hour_begins_at_nothing_although_the_view_is_of_the_one_before() {
+        const HOUR_MS: u64 = 3_600_000;
+        let (views, metrics) = (Views::default(), Metrics::default());
+        let at = |ms| UnixMs(7 * HOUR_MS + ms);
+        let observed_at = at(0).0 - 10_000;
+        views.accept(View { observed_at, seq: 1, spent_this_hour_micro_usd: 5, ..View::default() });
+        let spent = |now| spent_this_hour(&metrics, &views, now).0;
+        assert_eq!((spent(UnixMs(at(0).0 - 1)), spent(at(0))), (5, 0));
+        metrics.spent(at(1), "team", MicroUsd(3));
+        assert_eq!(spent(at(2)), 3);
+        views.accept(View { observed_at: at(2).0, seq: 2, spent_this_hour_micro_usd: 4, ..View::default() });
+        assert_eq!(spent(at(3)), 4, "all processes together, this one included");
     }
 
     #[test]

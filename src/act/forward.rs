@@ -18,6 +18,11 @@ use crate::http::{HeaderMap, HeaderName, HeaderValue, Response, Span, header};
 use crate::metrics::UnderWay;
 use crate::telemetry;
 
+mod usage;
+
+use usage::Tail;
+pub use usage::Usage;
+
 /// How long a connection may take to open. A cold replica's ingress accepts at once and holds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Idle connections kept to one backend.
@@ -84,7 +89,13 @@ pub struct Try<'a> {
     pub expected: Option<Millis>,
     /// The trace of whoever asked, where that is not the running task's.
     pub asked_by: Option<&'a str>,
+    /// Who is to be told when the answer has ended; not told of a try that failed or was refused.
+    pub ended: Option<Ended>,
 }
+
+/// Is told what the backend says that an answer used, where it says so, once its last byte has been passed on
+/// or its reader has gone.
+pub type Ended = Box<dyn FnOnce(Option<Usage>) + Send + Sync>;
 
 /// What a try came to.
 pub enum Outcome {
@@ -159,11 +170,12 @@ pub async fn forward(
                 under_way.paced(now(), took, expected);
             }
             under_way.gpu(now(), percent(answer.headers()));
-            Outcome::Answered(pass_on(answer, Guards { _under_way: under_way, _span: span }))
+            let tail = tried.ended.map(Tail::of);
+            Outcome::Answered(pass_on(answer, Guards { _under_way: under_way, _span: span, tail }))
         }
         Judgement::ClientsFault => {
             under_way.refused_by_content(now());
-            Outcome::Refused(pass_on(answer, Guards { _under_way: under_way, _span: span }))
+            Outcome::Refused(pass_on(answer, Guards { _under_way: under_way, _span: span, tail: None }))
         }
         Judgement::Failed(failure) => {
             tracing::warn!(backend = tried.backend.name, status = answer.status().as_u16(), "backend failed");
@@ -252,6 +264,7 @@ fn headers(tried: &Try<'_>, span: &Span) -> HeaderMap {
 struct Guards {
     _under_way: UnderWay,
     _span: Span,
+    tail: Option<Tail>,
 }
 
 /// The answer, chunk by chunk as it comes. An event stream begins with a comment, because the
@@ -262,7 +275,7 @@ fn pass_on(answer: reqwest::Response, guards: Guards) -> Response {
         PASSED_BACK.iter().filter_map(|name| answer.headers().get(*name).map(|value| (*name, value.clone())));
     let passed: Vec<_> = passed.map(|(name, value)| (HeaderName::from_static(name), value)).collect();
     let is_events = is_events(answer.headers());
-    let rest = Guarded { parts: Box::pin(answer.bytes_stream()), _guards: guards };
+    let rest = Guarded { parts: Box::pin(answer.bytes_stream()), guards };
     let mut response = if is_events && status.is_success() {
         let hello = stream::iter([Ok(Bytes::from_static(b": ok\n\n"))]);
         warp::reply::stream(hello.chain(rest)).into_response()
@@ -288,14 +301,18 @@ type Parts = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send + Sync>>;
 /// A stream that holds what must last as long as it does.
 struct Guarded {
     parts: Parts,
-    _guards: Guards,
+    guards: Guards,
 }
 
 impl Stream for Guarded {
     type Item = reqwest::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.parts.as_mut().poll_next(context)
+        let part = self.parts.as_mut().poll_next(context);
+        if let (Poll::Ready(Some(Ok(part))), Some(tail)) = (&part, &mut self.guards.tail) {
+            tail.pass(part);
+        }
+        part
     }
 }
 
@@ -376,6 +393,7 @@ mod tests {
                 within: Duration::from_secs(10),
                 expected,
                 asked_by: None,
+                ended: None,
             };
             let now = || UnixMs(clock.fetch_add(TICK.0, Ordering::Relaxed));
             drop(forward(&client, tried, under_way, now).await);

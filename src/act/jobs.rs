@@ -92,8 +92,8 @@ struct Kept {
     tries: Mutex<HashMap<String, Arc<Try>>>,
     /// What chunks hold, by their keys, of jobs that are being summed up: a sweep that is cut off goes on.
     summaries: Mutex<HashMap<String, (Counts, ChunkSizes)>>,
-    /// Lines of jobs that have not ended: these alone.
-    items: Mutex<HashMap<String, u64>>,
+    /// Jobs that have not ended: these alone.
+    open: Mutex<HashMap<String, queued::Open>>,
     /// What tenants were given of each pool; a process that begins knows of nothing, which costs one turn.
     shares: Mutex<HashMap<String, Shares>>,
     /// The newest Azure Batch job of a pool and band that took tasks.

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 
 use facts::view::{PoolView, ProcessState, SKEW_MAX_MS, View};
 use facts::{StoreError, key};
-use policy::units::{Millis, UnixMs};
+use policy::admit;
+use policy::units::{MicroUsd, Millis, UnixMs};
 
 use super::jobs::look::World;
 use super::jobs::{Jobs, Trouble};
+use super::ledger::sums;
+use super::ledger::today::Today;
 use super::rebalance::sight;
 use crate::catalogue::Pool;
 use crate::metrics::pace;
@@ -25,7 +28,7 @@ const STATE_DEAD: Millis = Millis::from_secs(600);
 ///
 /// # Errors
 /// [`Trouble`]; the old view stays until it is too old to be believed.
-pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, Trouble> {
+pub async fn merge(jobs: &Jobs, today: &Today, world: World<'_>, now: UnixMs) -> Result<View, Trouble> {
     let store = jobs.store();
     let before: View = match store.get(key::VIEW).await {
         Ok(object) => serde_json::from_slice(&object.content).unwrap_or_default(),
@@ -36,14 +39,11 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
     let read = states(jobs, &before, now).await?;
     view.skew_ms = skewed(&read);
     tenants::merge(&mut view, &before, &read, now);
-    // What waits is not known for a moment rather than wrong: what was seen last stays.
-    let waiting = jobs.queued_items().await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "what waits was not counted; the last count stays");
-        before.tenants.iter().map(|(tenant, seen)| (tenant.clone(), seen.queued_items)).collect()
-    });
-    tenants::queued(&mut view.tenants, waiting);
+    let this_hour = of_jobs(jobs, today, &mut view, &before, now).await;
     for state in read.into_iter().filter(|read| read.age == Age::Fresh).map(|read| read.state) {
-        view.spent_this_hour_micro_usd += state.spent_this_hour_micro_usd;
+        if sums::hour_of(UnixMs(state.written_at)) == sums::hour_of(now) {
+            view.spent_this_hour_micro_usd += state.spent_this_hour_micro_usd;
+        }
         for (name, seen) in state.backends {
             let merged = view.backends.entry(name).or_default();
             merged.in_flight += seen.in_flight;
@@ -57,9 +57,37 @@ pub async fn merge(jobs: &Jobs, world: World<'_>, now: UnixMs) -> Result<View, T
         view.spent_this_hour_micro_usd += seen.spend.of_hour(now.0);
         view.pools.insert(pool.facts.name.clone(), seen);
     }
+    // The ledger has boots and idle time of replicas too, and what processes spent that are gone; those that
+    // live know a minute more.
+    view.spent_this_hour_micro_usd = view.spent_this_hour_micro_usd.max(this_hour.0);
     let text = serde_json::to_string(&view).expect("a view is plain data, which always serializes");
     store.overwrite(key::VIEW, text).await?;
     Ok(view)
+}
+
+/// Fills in what waits and what jobs cost their tenants; says what this hour has cost by the ledger. What is not
+/// known for a moment is as it was seen last.
+async fn of_jobs(jobs: &Jobs, today: &Today, view: &mut View, before: &View, now: UnixMs) -> MicroUsd {
+    // What waits first: a job's bill is in the ledger before its markers go.
+    let waiting = jobs.waiting(admit::day(now)).await;
+    match waiting {
+        Ok(waiting) => {
+            tenants::queued(&mut view.tenants, &waiting);
+            match today.look(jobs.store(), now).await {
+                Ok(told) => {
+                    tenants::money_of_jobs(view, before, &waiting, &told);
+                    return told.this_hour;
+                }
+                Err(error) => tracing::warn!(%error, "the ledger was not read; what jobs cost stays"),
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "what waits was not counted; the last count stays");
+            tenants::queued_before(view, before);
+        }
+    }
+    tenants::money_of_jobs_before(view, before);
+    MicroUsd(0)
 }
 
 async fn states(jobs: &Jobs, before: &View, now: UnixMs) -> Result<Vec<Read>, Trouble> {

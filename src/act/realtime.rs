@@ -81,6 +81,8 @@ impl Ask for Realtime<'_> {
                 within: LINE_WITHIN,
                 expected,
                 asked_by: job.traceparent.as_deref(),
+                // A job's own summary says what its rescue came to.
+                ended: None,
             };
             match forward(self.client, tried, under_way, || self.now()).await {
                 Outcome::Answered(response) | Outcome::Refused(response) => return read(response).await,

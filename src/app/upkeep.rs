@@ -37,7 +37,8 @@ const FIRST_KNOBS_MAX: Duration = Duration::from_secs(3);
 /// How often state is written; readers ignore it after 60 s.
 const STATE_EVERY: Duration = Duration::from_secs(10);
 
-/// How often every process tells what it has: only one of them runs function `Metrics`.
+/// How often every process tells what it has: function `Metrics` runs in one of them and tells what all see, and
+/// without a host it does not run at all.
 const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// Where the catalogue comes from.

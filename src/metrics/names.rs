@@ -178,7 +178,7 @@ metrics! {
         [POOL, listed("cause", &["evicted", "duplicate"])],
         "Machine time of jobs that ended whose results nobody uses: lost with the try that computed them, or computed twice";
     COST = "switchyard.estimated_usd", "USD", Counter, [LANE, of_catalogue("team", "teams")],
-        "Money: of requests as estimated when they were sent, of jobs as measured when they ended";
+        "Money: of requests what their tries came to, told when they ended; of jobs their bills, then too";
     COST_RATE = "switchyard.usd_per_hour", "USD/h", Gauge, [LANE, of_catalogue("team", "teams")],
         "Money of the time since the last report, as an hourly rate. Of pools what their nodes cost now, by the teams' open items; `other` where nobody has any";
     WEBHOOKS = "switchyard.webhooks", "attempts", Counter,

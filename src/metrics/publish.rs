@@ -76,10 +76,7 @@ pub fn shared(view: &View, catalogue: &Catalogue, now: UnixMs) {
 fn per_hour(pool: &catalogue::Pool, view: &View) -> u64 {
     let Some(seen) = view.pools.get(&pool.facts.name) else { return 0 };
     let exist = |kind: KindView| u64::from(kind.usable + kind.starting + kind.broken);
-    let spot = pool.facts.price_per_node_hour;
-    // Dedicated nodes that somebody else bought cost no less than spot ones.
-    let dedicated = pool.dedicated_price.unwrap_or(spot);
-    exist(seen.spot) * spot.0 + exist(seen.dedicated) * dedicated.0
+    exist(seen.spot) * pool.facts.price_per_node_hour.0 + exist(seen.dedicated) * pool.dedicated_node_hour().0
 }
 
 /// Money by the teams' items; all of it [`OTHER`]'s where nobody has any.

@@ -1,5 +1,7 @@
-//! Function `Metrics`: once a minute, what is so at the moment goes out as custom metrics, with what was counted
-//! since. The host runs it in one process at a time: only here is told what all of them see together.
+//! Function `Metrics`: once a minute, what all processes see together goes out as custom metrics. The host runs
+//! it in one process at a time. What a process has itself is told by each of them beside its requests
+//! (`app::upkeep`), with or without a host, this one included: told here too, its rates would be of the seconds
+//! between the two.
 
 use wire::envelope::Done;
 
@@ -15,7 +17,6 @@ use crate::telemetry::measure;
 pub async fn run(app: &App) -> Result<Done, Failure> {
     app.views.refresh(&app.store).await;
     let now = app.now();
-    app.publish();
     if let (Some(view), Some(catalogue)) = (app.views.fresh(now), app.catalogue.now()) {
         metrics::publish_shared(&view, &catalogue, now);
     }

@@ -4,6 +4,7 @@
 mod cost;
 mod pools;
 mod prices;
+mod tenants;
 
 use facts::view::View;
 use policy::units::UnixMs;
@@ -106,6 +107,7 @@ async fn overview(app: &App, catalogue: &Catalogue, request: &Request) -> Respon
         },
         "spent_this_hour_usd": observe::spent_this_hour(&app.metrics, &app.views, now).usd(),
         "pools": pools::shown(app, catalogue, &view, now).await,
+        "tenants": tenants::shown(app, catalogue, now),
     });
     http::json(200, &shown)
 }

@@ -72,7 +72,7 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
             Err(error) => tracing::warn!(%error, pool = pool.facts.name, "not dispatched; trying again"),
         }
     }
-    let merged = merge(&app.jobs, world, app.now()).await;
+    let merged = merge(&app.jobs, &app.today, world, app.now()).await;
     app.jobs.held_up().note(Step::View, &merged, app.now());
     match merged {
         Ok(view) => {

@@ -111,12 +111,21 @@ async fn a_leap_of_a_price_waits_until_it_is_confirmed_also_in_a_process_that_be
     assert_eq!(handler.embed().send().await.unwrap().status(), 200);
     let folder = handler.stage.folder.clone();
     let file = folder.join("blob/config/catalogue.json");
+    let kept = || -> Value {
+        let text = std::fs::read(folder.join("blob/state/prices.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    };
     let in_force = async |usd: f64, at_risk: bool| {
         let began = Stage { folder: folder.clone(), env: Vec::new() }.listen();
         let status: Value = began.get("/api/status", ADMIN).send().await.unwrap().json().await.unwrap();
         assert_eq!(status["backends"][0]["usd_per_replica_hour"].as_f64(), Some(usd), "{status}");
         let told = status["lines"][1].as_str().unwrap().contains("confirm_price");
         assert_eq!(told, at_risk, "{status}");
+        // It is kept beside the first answers.
+        until("the price in force is kept", async || {
+            kept()["backends"]["aca"]["micro_usd_per_hour"].as_f64() == Some(usd * 1e6)
+        })
+        .await;
         // Its folder is that of the others.
         let mut began = std::mem::ManuallyDrop::new(began);
         began.child.kill().unwrap();
@@ -126,8 +135,4 @@ async fn a_leap_of_a_price_waits_until_it_is_confirmed_also_in_a_process_that_be
     in_force(1.0, true).await;
     std::fs::write(&file, price(3.5, "2026-11-20", json!("2026-11-20")).to_string()).unwrap();
     in_force(3.5, false).await;
-    let kept: Value =
-        serde_json::from_str(&std::fs::read_to_string(folder.join("blob/state/prices.json")).unwrap())
-            .unwrap();
-    assert_eq!(kept["backends"]["aca"]["micro_usd_per_hour"], 3_500_000, "{kept}");
 }

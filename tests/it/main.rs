@@ -25,6 +25,7 @@ mod rebalance;
 mod telemetry;
 mod tenants;
 mod tenants_beside;
+mod tenants_money;
 mod tidy;
 mod under_host;
 mod vault;

@@ -77,7 +77,7 @@ async fn json_of(request: RequestBuilder) -> (u16, Value) {
 }
 
 /// Changes the catalogue of a running handler, and has it read again.
-async fn change_catalogue(handler: &Handler, change: impl FnOnce(&mut Value)) {
+pub async fn change_catalogue(handler: &Handler, change: impl FnOnce(&mut Value)) {
     let file = handler.stage.folder.join("blob/config/catalogue.json");
     let mut written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     change(&mut written);

@@ -121,6 +121,11 @@ pub fn ledger_job(unix_hour: u64, tenant: &str, job: &JobId) -> String {
     format!("{}job-{tenant}.{job}.json", ledger_entries(unix_hour))
 }
 
+/// Tenant and job of a [`ledger_job`]; none where the key is no such key.
+pub fn read_ledger_job(key: &str) -> Option<(&str, JobId)> {
+    read_owner(key.rsplit_once("/job-")?.1.strip_suffix(".json")?)
+}
+
 /// The sums of the hours of a Unix day that are closed.
 pub fn ledger_hours(unix_day: u64) -> String {
     format!("{LEDGER}hours/{unix_day:06}/")
@@ -520,6 +525,8 @@ mod tests {
         assert_eq!(read_recent(&recent("dev", "aa", 12, &job)), Some((12, job.clone())));
         assert_eq!(read_job_folder(JobKeys::new("dev", &job).folder()), Some(("dev", job.clone())));
         assert_eq!(read_process_state(&process_state("a-1")), Some("a-1"));
+        assert_eq!(read_ledger_job(&ledger_job(5, "dev", &job)), Some(("dev", job.clone())));
+        assert_eq!(read_ledger_job(&ledger_requests(5, "job-1", 2)), None);
         assert_eq!(read_index_time(&batch("dev", 12, &job)), Some(12));
         assert_eq!(read_index(&index("dev", 12, &job)), Some(job));
         let id = crate::id::random();

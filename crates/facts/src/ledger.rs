@@ -17,6 +17,7 @@ pub const ROWS_MAX: usize = 5_000;
 /// Minutes of an hour.
 pub const MINUTES: u32 = 60;
 const MINUTE_US: u64 = 60_000_000;
+const MINUTE_MS: u64 = 60_000;
 
 /// A lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -121,7 +122,16 @@ pub struct Seen {
     pub idle: u32,
     /// On their way.
     pub boots: u32,
+    /// Of all of these, how many came in this minute, in the one before, and so on, as far as anybody can
+    /// tell: they are not carried to minutes before they came.
+    #[serde(default, skip_serializing_if = "Came::is_nobody")]
+    pub came: Came,
 }
+
+/// Machines that came so many minutes ago, the present minute first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Came(pub [u32; CARRIED_MINUTES_MAX as usize]);
 
 /// Time of machines.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -211,6 +221,18 @@ pub struct Entry {
     pub seen: Vec<Seen>,
     /// Work.
     pub used: Vec<Used>,
+    /// What a job that ended counts for its tenant's limit of this UTC day; none: it is no entry of a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+}
+
+/// What a job that ended counts, on the day of its entry, for the limit of a day's spend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Counted {
+    /// Whose.
+    pub tenant: String,
+    /// How much, in millionths of a US dollar.
+    pub micro_usd: u64,
 }
 
 /// What hours and days come to.
@@ -227,6 +249,42 @@ pub struct Sums {
     pub times: Vec<Time>,
     /// By these.
     pub used: Vec<Used>,
+    /// What jobs that ended then count for the limits of those days, by tenant, in millionths of a US dollar.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<String, u64>,
+}
+
+impl Came {
+    /// Notes a machine that came at `came_ms`, seen at `now_ms`; one that came long ago is nothing to note.
+    pub fn note(&mut self, came_ms: u64, now_ms: u64) {
+        let minutes = (now_ms / MINUTE_MS).saturating_sub(came_ms / MINUTE_MS);
+        if let Some(count) = usize::try_from(minutes).ok().and_then(|ago| self.0.get_mut(ago)) {
+            *count += 1;
+        }
+    }
+
+    fn is_nobody(&self) -> bool {
+        self.0.iter().all(|count| *count == 0)
+    }
+
+    /// Those that were not there yet so many minutes before.
+    fn since(&self, minutes: u32) -> u32 {
+        self.0.iter().take(minutes as usize).sum()
+    }
+}
+
+impl Seen {
+    /// The same so many minutes before: without those that came since, which were the last to have work.
+    fn before(&self, minutes: u32) -> Spans {
+        let mut young = self.came.since(minutes);
+        let mut rest = |count: u32| {
+            let taken = count.min(young);
+            young -= taken;
+            u64::from(count - taken) * MINUTE_US
+        };
+        let (boots_us, idle_us) = (rest(self.boots), rest(self.idle));
+        Spans { busy_us: rest(self.busy), idle_us, boots_us }
+    }
 }
 
 impl Sums {
@@ -242,6 +300,9 @@ impl Sums {
         sums.times = times(&looked, until.min(MINUTES));
         let rows = entries.iter().flat_map(|entry| &entry.used);
         sums.used = merged(rows);
+        for counted in entries.iter().filter_map(|entry| entry.counted.as_ref()) {
+            *sums.counted.entry(counted.tenant.clone()).or_default() += counted.micro_usd;
+        }
         sums.fit(ROWS_MAX);
         sums
     }
@@ -261,6 +322,9 @@ impl Sums {
         }
         self.times = all.into_iter().map(|(of, spans)| Time { of, spans }).collect();
         self.used = merged(self.used.iter().chain(&other.used));
+        for (tenant, micro_usd) in &other.counted {
+            *self.counted.entry(tenant.clone()).or_default() += micro_usd;
+        }
         self
     }
 
@@ -325,11 +389,9 @@ fn times(looked: &BTreeMap<u32, &Entry>, until: u32) -> Vec<Time> {
     for minutes in places.values() {
         let newest = minutes.keys().next_back().map_or(0, |minute| minute + 1);
         for minute in 0..until.max(newest) {
-            for seen in nearest(minutes, minute).into_iter().flatten() {
-                let us = |count: u32| u64::from(count) * MINUTE_US;
-                let spans =
-                    Spans { busy_us: us(seen.busy), idle_us: us(seen.idle), boots_us: us(seen.boots) };
-                all.entry(&seen.of).or_default().add(spans);
+            let Some((at, nearest)) = nearest(minutes, minute) else { continue };
+            for seen in nearest {
+                all.entry(&seen.of).or_default().add(seen.before(at.saturating_sub(minute)));
             }
         }
     }
@@ -340,8 +402,9 @@ fn times(looked: &BTreeMap<u32, &Entry>, until: u32) -> Vec<Time> {
         .collect()
 }
 
-fn nearest<T>(minutes: &BTreeMap<u32, T>, at: u32) -> Option<&T> {
+/// The nearest minute, and what was seen in it.
+fn nearest<T>(minutes: &BTreeMap<u32, T>, at: u32) -> Option<(u32, &T)> {
     let earlier = minutes.range(..=at).next_back().filter(|(minute, _)| at - **minute <= CARRIED_MINUTES_MAX);
     let later = || minutes.range(at..).next().filter(|(minute, _)| **minute - at <= CARRIED_MINUTES_MAX);
-    earlier.or_else(later).map(|(_, found)| found)
+    earlier.or_else(later).map(|(minute, found)| (*minute, found))
 }

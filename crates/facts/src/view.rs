@@ -30,7 +30,7 @@ pub struct ProcessState {
 pub struct TenantState {
     /// The Unix day, in UTC, that the money is of.
     pub day: u64,
-    /// Money of that day, in millionths of a US dollar.
+    /// What its requests count for the limit of that day, in millionths of a US dollar.
     pub spent_micro_usd: u64,
     /// Requests of the last minute.
     pub requests: u64,
@@ -121,9 +121,13 @@ pub struct View {
 /// One tenant in the view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct TenantView {
-    /// Money of the day of the view, in millionths of a US dollar, of all processes of that day.
+    /// What requests count for the limit of the view's day, in millionths of a US dollar, of all processes of
+    /// that day.
     #[serde(default)]
     pub spent_micro_usd: u64,
+    /// What jobs count for it, by the facts: those that go on as estimated, those that ended by their bills.
+    #[serde(default)]
+    pub jobs_micro_usd: u64,
     /// Requests of a minute, of processes that live.
     #[serde(default)]
     pub requests: u64,

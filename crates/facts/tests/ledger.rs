@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use facts::ledger::{Amount, Charge, Entry, Lane, Machine, Machines, Price, Seen, Sums, Used, What};
+use facts::ledger::{
+    Amount, Came, Charge, Counted, Entry, Lane, Machine, Machines, Price, Seen, Sums, Used, What,
+};
 use proptest::prelude::*;
 
 const MINUTE_US: u64 = 60_000_000;
@@ -14,11 +16,11 @@ fn price(usd: u64) -> Price {
 fn seen(place: &str, usd: u64, [busy, idle, boots]: [u32; 3]) -> Seen {
     let of =
         Machines { lane: Lane::Deferred, place: place.to_owned(), machine: Machine::Spot, price: price(usd) };
-    Seen { of, busy, idle, boots }
+    Seen { of, busy, idle, boots, came: Came::default() }
 }
 
 fn minute(minute: u32, seen: Vec<Seen>) -> Entry {
-    Entry { v: 1, minute: Some(minute), seen, used: Vec::new() }
+    Entry { v: 1, minute: Some(minute), seen, ..Entry::default() }
 }
 
 fn row(job: u32, team: u32, us: u64) -> Used {
@@ -68,6 +70,47 @@ fn a_minute_that_nobody_saw_is_as_the_nearest_and_a_long_gap_is_nothing() {
 }
 
 #[test]
+fn nodes_are_not_carried_to_minutes_before_they_came() {
+    // Looked at in minute 7 for the first time: what was there in minutes 2 to 6 is carried from it.
+    let came = |ages_min: &[u64]| {
+        let mut came = Came::default();
+        ages_min.iter().for_each(|age| came.note((5_000 - age) * 60_000, 5_000 * 60_000 + 59_999));
+        came
+    };
+    let cases = [
+        // Nobody knows: all were there.
+        (came(&[]), [1, 1, 1], [6, 6, 6]),
+        // All came in this minute.
+        (came(&[0, 0, 0]), [1, 1, 1], [1, 1, 1]),
+        // One boots since two minutes, the others were there.
+        (came(&[2]), [1, 1, 1], [6, 6, 3]),
+        // The youngest boot, older ones are idle, the oldest have work.
+        (came(&[0, 1, 4]), [1, 1, 1], [5, 2, 1]),
+        (came(&[0, 0]), [2, 0, 0], [2, 0, 0]),
+        // What is older than what is carried needs no note.
+        (came(&[5, 9, 4_000]), [1, 1, 1], [6, 6, 6]),
+    ];
+    for (came, now, expected) in cases {
+        let first = Seen { came, ..seen("p", 1, now) };
+        let sums = Sums::of_hour(7, &[minute(7, vec![first])], 8);
+        assert_eq!(minutes(&sums, "p"), expected, "{came:?} of {now:?}");
+    }
+    // Forwards all are carried: a node that came stays.
+    let young = Seen { came: came(&[0]), ..seen("p", 1, [1, 0, 0]) };
+    assert_eq!(minutes(&Sums::of_hour(7, &[minute(0, vec![young])], 4), "p"), [4, 0, 0]);
+}
+
+#[test]
+fn entries_of_older_versions_are_read() {
+    let price = r#""price":{"micro_usd_per_hour":1,"read_on":"2026-11-01"}"#;
+    let seen =
+        format!(r#"{{"lane":"deferred","place":"p","machine":"spot",{price},"busy":1,"idle":0,"boots":0}}"#);
+    let entry: Entry =
+        serde_json::from_str(&format!(r#"{{"v":1,"minute":3,"seen":[{seen}],"used":[]}}"#)).unwrap();
+    assert_eq!((entry.seen[0].came, entry.counted), (Came::default(), None));
+}
+
+#[test]
 fn a_place_that_could_not_be_seen_is_carried_and_one_without_machines_is_not() {
     let both = vec![seen("p", 1, [1, 0, 0]), seen("q", 1, [1, 0, 0])];
     let blind = vec![seen("p", 1, [0, 0, 0])];
@@ -99,8 +142,13 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         proptest::option::of(0..60_u32),
         proptest::collection::vec(seen, 0..3),
         proptest::collection::vec(used, 0..4),
+        proptest::option::of((0..3_u32, 0..1_000_u64)),
     )
-        .prop_map(|(minute, seen, used)| Entry { v: 1, minute, seen, used })
+        .prop_map(|(minute, seen, used, counted)| {
+            let counted =
+                counted.map(|(tenant, micro_usd)| Counted { tenant: format!("t{tenant}"), micro_usd });
+            Entry { v: 1, minute, seen, used, counted }
+        })
 }
 
 /// Entries with their keys: two writers of one minute are one entry.

@@ -1,5 +1,6 @@
 //! Whether a tenant may ask at all: limits. State is plain data that the caller keeps. What other
-//! processes let in is known from the merged view, so limits are soft by one period of it.
+//! processes let in is known from the merged view, so limits are soft by one period of it. What work counts
+//! on which day, before and after its bill is known, is said by [`Work`].
 
 use crate::reason::{Code, Evidence, Reason};
 use crate::units::{MicroUsd, Millis, Tokens, UnixMs};
@@ -18,14 +19,14 @@ pub struct Limits {
     pub tokens_per_minute: Option<u64>,
     /// Items of jobs that have not ended.
     pub queued_items: Option<u64>,
-    /// Spend a UTC day.
+    /// Spend a UTC day, see [`Work`].
     pub usd_per_day: Option<MicroUsd>,
 }
 
 /// What is known beyond this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Spent this UTC day by all processes together, this one included.
+    /// What counts on this UTC day: all work of all processes, this one's included.
     pub spent_today: MicroUsd,
     /// Items of jobs that have not ended.
     pub queued_items: u64,
@@ -42,8 +43,22 @@ pub struct Seen {
 pub struct Usage {
     requests: Meter,
     tokens: Meter,
-    day: u64,
-    spent_today: MicroUsd,
+}
+
+/// Work that was let in, as it counts in [`Limits::usd_per_day`].
+///
+/// It counts on the day on which it was let in: as estimated while it goes on, and as billed once it has
+/// ended that day. Of a bill that comes on a later day the estimate has been counted and its day is over: what
+/// it is above that counts on the day of the bill, and nothing is given back. So all days together never count
+/// less than was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// When it was let in.
+    pub let_in: UnixMs,
+    /// What it was expected to cost.
+    pub estimate: MicroUsd,
+    /// When it ended, and what it came to; none: it goes on.
+    pub bill: Option<(UnixMs, MicroUsd)>,
 }
 
 /// A rate as the time up to which it is used up (generic cell rate algorithm): one number, and a
@@ -142,15 +157,14 @@ pub struct Limited {
     pub reason: Box<Reason>,
 }
 
-/// Books `ask` on `usage`.
+/// Books `ask` on `usage`; its money is for the caller to add to what [`Seen`] says.
 ///
 /// # Errors
 /// [`Limited`] with the limit that is reached; `usage` is then as it was.
 pub fn admit(limits: &Limits, usage: &Usage, seen: &Seen, ask: &Ask, now: UnixMs) -> Result<Usage, Limited> {
-    let mut after = usage.on_the_day_of(now);
-    let spent = after.spent_today.max(seen.spent_today);
-    if let Some(most) = limits.usd_per_day.filter(|most| spent + ask.cost > *most) {
-        let tomorrow = UnixMs((after.day + 1) * DAY_MS);
+    let mut after = *usage;
+    if let Some(most) = limits.usd_per_day.filter(|most| seen.spent_today + ask.cost > *most) {
+        let tomorrow = UnixMs((day(now) + 1) * DAY_MS);
         return Err(limited(Limit::UsdPerDay, tomorrow.since(now), Evidence::Cost(most), now));
     }
     let queued = seen.queued_items.saturating_add(ask.queued_items);
@@ -166,7 +180,6 @@ pub fn admit(limits: &Limits, usage: &Usage, seen: &Seen, ask: &Ask, now: UnixMs
         let told = Evidence::Tokens(Tokens(most));
         after.tokens = taken.map_err(|wait| limited(Limit::Tokens, wait, told, now))?;
     }
-    after.spent_today += ask.cost;
     Ok(after)
 }
 
@@ -189,15 +202,18 @@ pub fn left(limits: &Limits, usage: &Usage, seen: &Seen, now: UnixMs) -> (Option
     )
 }
 
-impl Usage {
-    /// What was spent on the UTC day of `now`.
-    pub fn spent_today(&self, now: UnixMs) -> MicroUsd {
-        self.on_the_day_of(now).spent_today
-    }
-
-    fn on_the_day_of(&self, now: UnixMs) -> Usage {
-        let day = day(now);
-        if self.day == day { *self } else { Usage { day, spent_today: MicroUsd(0), ..*self } }
+impl Work {
+    /// What it counts on this Unix day.
+    pub fn counts_on(&self, unix_day: u64) -> MicroUsd {
+        let is_let_in = day(self.let_in) == unix_day;
+        match self.bill {
+            Some((ended, spent)) if day(ended) == unix_day && is_let_in => spent,
+            Some((ended, spent)) if day(ended) == unix_day => {
+                MicroUsd(spent.0.saturating_sub(self.estimate.0))
+            }
+            _ if is_let_in => self.estimate,
+            _ => MicroUsd(0),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Limits of a tenant as tables: rates that refill, money by the day, what waits, and what other
 //! processes let in.
 
-use policy::admit::{Ask, Limit, Limits, Room, Seen, Usage, admit, left};
+use policy::admit::{Ask, Limit, Limits, Room, Seen, Usage, Work, admit, day, left};
 use policy::units::{MicroUsd, Millis, Tokens, UnixMs};
+use proptest::prelude::*;
 
 const NOW: UnixMs = UnixMs(1_760_000_000_000);
+const DAY_MS: u64 = 86_400_000;
 const ALONE: Seen = Seen {
     spent_today: MicroUsd(0),
     queued_items: 0,
@@ -47,19 +49,54 @@ fn rates_refill_with_time() {
 #[test]
 fn money_is_limited_by_the_day() {
     let limits = Limits { usd_per_day: Some(MicroUsd(5)), ..Limits::default() };
-    assert_eq!(at_once(&limits, &ALONE, &ASK), 5);
-    let elsewhere = Seen { spent_today: MicroUsd(3), ..ALONE };
-    assert_eq!(at_once(&limits, &elsewhere, &ASK), 5 - 3 + 3, "the larger of what is known counts");
+    for (spent, cost, expected) in [(0, 5, true), (0, 6, false), (4, 1, true), (5, 0, true), (5, 1, false)] {
+        let seen = Seen { spent_today: MicroUsd(spent), ..ALONE };
+        let done = admit(&limits, &Usage::default(), &seen, &Ask { cost: MicroUsd(cost), ..ASK }, NOW);
+        assert_eq!(done.is_ok(), expected, "{spent} and {cost}");
+    }
     let all = Seen { spent_today: MicroUsd(5), ..ALONE };
-    let limited = admit(&limits, &Usage::default(), &all, &ASK, NOW).expect_err("others spent it");
+    let limited = admit(&limits, &Usage::default(), &all, &ASK, NOW).expect_err("it was spent");
     assert_eq!(limited.limit, Limit::UsdPerDay);
-    let tomorrow = NOW + limited.retry_after;
-    assert_eq!(tomorrow.0 % 86_400_000, 0, "UTC midnight");
-    let five = Ask { cost: MicroUsd(5), ..ASK };
-    let spent = admit(&limits, &Usage::default(), &ALONE, &five, NOW).unwrap();
-    assert_eq!((spent.spent_today(NOW), spent.spent_today(tomorrow)), (MicroUsd(5), MicroUsd(0)));
-    assert!(admit(&limits, &spent, &ALONE, &ASK, NOW).is_err());
-    assert!(admit(&limits, &spent, &ALONE, &ASK, tomorrow).is_ok());
+    assert_eq!((NOW + limited.retry_after).0 % DAY_MS, 0, "UTC midnight");
+}
+
+#[test]
+fn work_counts_as_estimated_until_its_bill_comes() {
+    let (today, tomorrow) = (day(NOW), day(NOW) + 1);
+    let next = UnixMs(NOW.0 + DAY_MS);
+    let cases = [
+        // It goes on.
+        (None, 10, 0),
+        // It cost less, the same, more, nothing.
+        (Some((NOW, 4)), 4, 0),
+        (Some((NOW, 10)), 10, 0),
+        (Some((NOW, 25)), 25, 0),
+        (Some((NOW, 0)), 0, 0),
+        // The bill comes when the day is over: nothing comes back, and what is above counts then.
+        (Some((next, 4)), 10, 0),
+        (Some((next, 25)), 10, 15),
+    ];
+    for (bill, on_its_day, on_the_next) in cases {
+        let bill = bill.map(|(at, spent)| (at, MicroUsd(spent)));
+        let work = Work { let_in: NOW, estimate: MicroUsd(10), bill };
+        let counted = [today - 1, today, tomorrow, tomorrow + 1].map(|on| work.counts_on(on).0);
+        assert_eq!(counted, [0, on_its_day, on_the_next, 0], "{work:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn all_days_count_what_was_spent_and_no_more_than_that_or_the_estimate(
+        let_in in 0..10 * DAY_MS,
+        took in 0..3 * DAY_MS,
+        estimate in 0..1_000_000_u64,
+        spent in 0..1_000_000_u64,
+    ) {
+        let bill = Some((UnixMs(let_in + took), MicroUsd(spent)));
+        let work = Work { let_in: UnixMs(let_in), estimate: MicroUsd(estimate), bill };
+        let counted: u64 = (0..14).map(|on| work.counts_on(on).0).sum();
+        prop_assert!((spent..=spent.max(estimate)).contains(&counted), "{counted}");
+    }
 }
 
 #[test]
@@ -96,10 +133,9 @@ fn processes_that_see_each_other_share_a_rate() {
 
 #[test]
 fn what_is_refused_is_not_booked_at_all() {
-    let limits = Limits { usd_per_day: Some(MicroUsd(100)), ..rates(60, 25) };
+    let limits = rates(60, 25);
     let usage = admit(&limits, &Usage::default(), &ALONE, &ASK, NOW).unwrap();
     let usage = admit(&limits, &usage, &ALONE, &ASK, NOW).unwrap();
     assert_eq!(admit(&limits, &usage, &ALONE, &ASK, NOW).unwrap_err().limit, Limit::Tokens);
-    assert_eq!(usage.spent_today(NOW), MicroUsd(2));
     assert_eq!(left(&limits, &usage, &ALONE, NOW).0.unwrap().remaining, 58);
 }

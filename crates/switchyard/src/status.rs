@@ -1,7 +1,7 @@
 //! `switchyard status`: what is broken, at risk and wasted, in three lines, then pools and backends.
 
 use serde::Deserialize as _;
-use wire::status::{Backend, Nodes, Pool, Status};
+use wire::status::{Backend, Nodes, Pool, Status, Tenant};
 
 use crate::Failure;
 use crate::cli;
@@ -45,6 +45,11 @@ pub async fn run(flags: cli::Status, place: &Place, printer: &Printer) -> Result
         printer.say("");
         let rows: Vec<_> = status.backends.iter().map(backend_row).collect();
         printer.table(["backend", "ready", "starting", "in flight", "breaker", "speed"], &rows);
+    }
+    let tenants: Vec<_> = status.tenants.iter().filter(|tenant| has_money(tenant)).map(tenant_row).collect();
+    if !tenants.is_empty() {
+        printer.say("");
+        printer.table(["tenant", "counted today", "of it jobs", "limit a day"], &tenants);
     }
     Ok(())
 }
@@ -121,6 +126,20 @@ fn backend_row(backend: &Backend) -> [String; 6] {
     ]
 }
 
+/// Whether there is anything to say of a tenant's money.
+fn has_money(tenant: &Tenant) -> bool {
+    tenant.usd_per_day.is_some() || tenant.spent_today_usd > 0.0
+}
+
+fn tenant_row(tenant: &Tenant) -> [String; 4] {
+    [
+        tenant.name.clone(),
+        usd(tenant.spent_today_usd),
+        usd(tenant.jobs_today_usd),
+        tenant.usd_per_day.map_or_else(|| "none".to_owned(), usd),
+    ]
+}
+
 /// What was measured, against the catalogue.
 fn speed(backend: &Backend) -> String {
     match backend.pace_percent {
@@ -137,6 +156,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn tenants_are_told_that_have_a_limit_or_spent_something() {
+        let tenants: Vec<Tenant> = serde_json::from_value(json!([
+            { "name": "limited", "usd_per_day": 2.5, "spent_today_usd": 1.25, "jobs_today_usd": 1.0 },
+            { "name": "idle", "usd_per_day": 2.5 },
+            { "name": "free", "usd_per_day": null, "spent_today_usd": 3.0, "newer": 1 },
+            { "name": "quiet" },
+        ]))
+        .unwrap();
+        let rows: Vec<_> = tenants.iter().filter(|tenant| has_money(tenant)).map(tenant_row).collect();
+        let expected = [
+            ["limited", "$1.25", "$1.00", "$2.50"],
+            ["idle", "$0", "$0", "$2.50"],
+            ["free", "$3.00", "$0", "none"],
+        ];
+        assert_eq!(rows, expected.map(|row| row.map(str::to_owned)));
+    }
 
     #[test]
     fn a_pool_is_told_in_a_row_and_notes() {

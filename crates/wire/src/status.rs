@@ -18,8 +18,30 @@ pub struct Status {
     pub backends: Vec<Backend>,
     /// Pools of the deferred lane.
     pub pools: Vec<Pool>,
-    /// Spend of the current hour, over all lanes.
+    /// Spend of the current hour, over all lanes: machines with their boots and idle time, as the ledger has
+    /// them.
     pub spent_this_hour_usd: f64,
+    /// Tenants, as this process knows of them.
+    pub tenants: Vec<Tenant>,
+}
+
+/// One tenant. A limit of a day counts work on the UTC day on which it was let in: as estimated while it goes on,
+/// as billed once it has ended.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(default)]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// Its limit; none: it has none.
+    pub usd_per_day: Option<f64>,
+    /// What counts today.
+    pub spent_today_usd: f64,
+    /// Of this, requests.
+    pub requests_today_usd: f64,
+    /// Of this, jobs.
+    pub jobs_today_usd: f64,
+    /// Items of jobs that have not ended.
+    pub queued_items: u64,
 }
 
 /// One backend.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use facts::job::{End, Spent};
 use facts::key;
-use facts::ledger::{Amount, Charge, Entry, Lane, Used, What};
+use facts::ledger::{Amount, Charge, Counted, Entry, Lane, Used, What};
 use facts::{Job, Put};
+use policy::admit::{self, Work};
 use policy::units::{MicroUsd, UnixMs};
 
 use super::{prices, sums};
@@ -65,7 +66,20 @@ fn entry(catalogue: &Catalogue, job: &Job, end: &End) -> Entry {
         Used { charge, amount: Amount { us: part.us, ..counts } }
     };
     let used = parts.into_iter().enumerate().map(row).collect();
-    Entry { v: facts::VERSION, used, ..Entry::default() }
+    let counted = Counted { tenant: job.tenant.clone(), micro_usd: counted(job, end).0 };
+    Entry { v: facts::VERSION, used, counted: Some(counted), ..Entry::default() }
+}
+
+/// What the job counts for its tenant's limit on the day of its summary.
+fn counted(job: &Job, end: &End) -> MicroUsd {
+    let ended = UnixMs(end.at_ms);
+    let bill = Some((ended, MicroUsd(end.cost_micro_usd)));
+    Work { bill, ..let_in(job) }.counts_on(admit::day(ended))
+}
+
+/// A job that goes on, as it counts for its tenant's limit.
+pub fn let_in(job: &Job) -> Work {
+    Work { let_in: UnixMs(job.created_ms), estimate: MicroUsd(job.estimate.cost_micro_usd), bill: None }
 }
 
 fn counts(job: &Job, end: &End) -> Amount {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use facts::key;
-use facts::ledger::{Entry, Lane, Machine, Machines, Price, Seen};
+use facts::ledger::{Came, Entry, Lane, Machine, Machines, Price, Seen};
 use facts::view::pool::KindView;
 use facts::view::{BackendView, PoolView, View};
 use facts::{Put, Store, StoreError};
@@ -72,6 +72,7 @@ fn nodes(pool: &Pool, seen: &PoolView) -> [Seen; 2] {
         // A broken node runs nothing, and is paid for.
         idle: kind.usable.saturating_sub(kind.busy) + kind.broken,
         boots: kind.starting,
+        came: kind.came,
     };
     [
         of(Machine::Spot, prices::of_spot(pool), &seen.spot),
@@ -89,5 +90,6 @@ fn replicas(backend: &Backend, seen: BackendView, floor: u32) -> Seen {
         busy: 0,
         idle: seen.ready_replicas.max(floor.saturating_sub(seen.starting_replicas)),
         boots: seen.starting_replicas,
+        came: Came::default(),
     }
 }

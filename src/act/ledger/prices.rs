@@ -15,13 +15,9 @@ pub fn of_spot(pool: &Pool) -> Price {
     price(pool.facts.price_per_node_hour, &pool.price_date, pool.price_assumed)
 }
 
-/// Of a pool's dedicated node. One that somebody else bought, where the catalogue has no price for it, costs
-/// no less than a spot node.
+/// Of a pool's dedicated node.
 pub fn of_dedicated(pool: &Pool) -> Price {
-    match pool.dedicated_price {
-        Some(per_hour) => price(per_hour, &pool.price_date, false),
-        None => Price { assumed: true, ..of_spot(pool) },
-    }
+    price(pool.dedicated_node_hour(), &pool.price_date, pool.dedicated_price.is_none())
 }
 
 /// Of the node that a pool's work runs on: a spot node, where it has any.

@@ -73,7 +73,8 @@ pub async fn reopen_if_closed(store: &Store, unix_hour: u64, now: UnixMs) -> Res
     Ok(())
 }
 
-fn hour_is_over(unix_hour: u64, now: UnixMs) -> bool {
+/// Whether nothing more is expected of an hour: then it is closed.
+pub(super) fn hour_is_over(unix_hour: u64, now: UnixMs) -> bool {
     now.0 >= (unix_hour + 1) * HOUR.0 + HOUR_GRACE.0
 }
 
@@ -100,7 +101,7 @@ async fn day(store: &Store, unix_day: u64, now: UnixMs) -> Result<Sums, StoreErr
 
 /// An hour, as it was closed. Before its day is closed it is counted again: an entry may have come while
 /// somebody closed it.
-async fn hour(store: &Store, unix_hour: u64, now: UnixMs) -> Result<Sums, StoreError> {
+pub(super) async fn hour(store: &Store, unix_hour: u64, now: UnixMs) -> Result<Sums, StoreError> {
     if !hour_is_over(unix_hour, now) {
         return of_entries(store, unix_hour, now).await;
     }
@@ -115,6 +116,12 @@ async fn hour(store: &Store, unix_hour: u64, now: UnixMs) -> Result<Sums, StoreE
     of_entries(store, unix_hour, now).await
 }
 
+/// Minutes of an hour that have begun.
+pub(super) fn minutes_so_far(unix_hour: u64, now: UnixMs) -> u32 {
+    let so_far = now.0.saturating_sub(unix_hour * HOUR.0) / MINUTE_MS + 1;
+    u32::try_from(so_far).unwrap_or(MINUTES)
+}
+
 async fn of_entries(store: &Store, unix_hour: u64, now: UnixMs) -> Result<Sums, StoreError> {
     let found = store.list(&key::ledger_entries(unix_hour)).await?;
     if found.len() > ENTRIES_MAX {
@@ -123,8 +130,7 @@ async fn of_entries(store: &Store, unix_hour: u64, now: UnixMs) -> Result<Sums, 
     let reads: Vec<_> = found.iter().map(|found| read::<Entry>(store, &found.key)).collect();
     let entries: Vec<Option<Entry>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
     let entries: Vec<Entry> = entries.into_iter().flatten().collect();
-    let until = now.0.saturating_sub(unix_hour * HOUR.0) / MINUTE_MS + 1;
-    let mut sums = Sums::of_hour(unix_hour, &entries, u32::try_from(until).unwrap_or(MINUTES));
+    let mut sums = Sums::of_hour(unix_hour, &entries, minutes_so_far(unix_hour, now));
     // One that cannot be read is counted, or its hour would be summed up again and again.
     sums.entries = found.len() as u64;
     if hour_is_over(unix_hour, now) && !found.is_empty() {
@@ -134,7 +140,10 @@ async fn of_entries(store: &Store, unix_hour: u64, now: UnixMs) -> Result<Sums, 
 }
 
 /// What is written there; none where nothing is, or nothing that this version reads.
-async fn read<T: serde::de::DeserializeOwned>(store: &Store, key: &str) -> Result<Option<T>, StoreError> {
+pub(super) async fn read<T: serde::de::DeserializeOwned>(
+    store: &Store,
+    key: &str,
+) -> Result<Option<T>, StoreError> {
     match store.get(key).await {
         Ok(object) => {
             let read = serde_json::from_slice(&object.content);

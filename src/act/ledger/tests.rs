@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use facts::ledger::{Amount, Charge, Entry, Lane, Machine, Machines, Price, Seen, Sums, Used, What};
-use facts::{Put, Store, key};
+use facts::ledger::{
+    Amount, Came, Charge, Counted, Entry, Lane, Machine, Machines, Price, Seen, Sums, Used, What,
+};
+use facts::{JobId, Put, Store, key};
 use policy::units::UnixMs;
 
 use super::sums;
 use super::tally::Tally;
+use super::today::Today;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY: u64 = 20_000;
@@ -37,8 +40,8 @@ fn at(hour: u64, minute: u64) -> UnixMs {
 async fn put_minute(store: &Store, hour: u64, minute: u32, nodes: u32) -> Put {
     let price = charge("").price;
     let of = Machines { lane: Lane::Deferred, place: "p".to_owned(), machine: Machine::Spot, price };
-    let seen = vec![Seen { of, busy: nodes, idle: 0, boots: 0 }];
-    let entry = Entry { v: 1, minute: Some(minute), seen, used: Vec::new() };
+    let seen = vec![Seen { of, busy: nodes, idle: 0, boots: 0, came: Came::default() }];
+    let entry = Entry { v: 1, minute: Some(minute), seen, ..Entry::default() };
     let text = serde_json::to_string(&entry).unwrap();
     store.create_by_clock(&key::ledger_minute(FIRST + hour, minute), text).await.unwrap()
 }
@@ -141,4 +144,75 @@ async fn requests_are_written_once_under_the_hour_that_they_began_in() {
     let sums = day(&store, at(1, 2)).await;
     let rows: Vec<u64> = sums.used.iter().map(|row| row.amount.us).collect();
     assert_eq!(rows, [4, 2]);
+}
+
+/// What a job of this tenant that ended in this hour counts, as whoever ends it writes it.
+async fn put_job(store: &Store, hour: u64, tenant: &str, micro_usd: u64) -> JobId {
+    let job = JobId::random();
+    let counted = Some(Counted { tenant: tenant.to_owned(), micro_usd });
+    let entry = Entry { v: 1, counted, ..Entry::default() };
+    let text = serde_json::to_string(&entry).unwrap();
+    store.create(&key::ledger_job(FIRST + hour, tenant, &job), text).await.unwrap();
+    job
+}
+
+#[tokio::test]
+async fn jobs_that_ended_today_count_once_for_whoever_looks_and_whenever_it_began() {
+    let store = Store::memory();
+    let today = Today::default();
+    put_job(&store, 0, "a", 1).await;
+    put_job(&store, 0, "b", 100).await;
+    assert_eq!(today.look(&store, at(0, 30)).await.unwrap().counted, counted(&[("a", 1), ("b", 100)]));
+    let ended = put_job(&store, 0, "a", 10).await;
+    let told = today.look(&store, at(0, 40)).await.unwrap();
+    assert_eq!(told.counted, counted(&[("a", 11), ("b", 100)]));
+    assert!(told.is_whole && told.ended.contains(&("a".to_owned(), ended)));
+    put_job(&store, 5, "a", 1_000).await;
+    // Hours of it are over and closed by now, and nobody need have looked meanwhile.
+    for looker in [&today, &Today::default()] {
+        for _ in 0..2 {
+            let told = looker.look(&store, at(9, 0)).await.unwrap();
+            assert_eq!(told.counted, counted(&[("a", 1_011), ("b", 100)]));
+        }
+    }
+    put_job(&store, 23, "a", 5).await;
+    assert_eq!(today.look(&store, at(23, 59)).await.unwrap().counted["a"], 1_016);
+    let tomorrow = today.look(&store, at(24, 0)).await.unwrap();
+    assert_eq!(tomorrow.counted, counted(&[]), "another day");
+    assert_eq!(tomorrow.ended.len(), 1, "of the hour before it is known still");
+}
+
+fn counted(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    of.iter().map(|(tenant, micro_usd)| ((*tenant).to_owned(), *micro_usd)).collect()
+}
+
+#[tokio::test]
+async fn the_hours_spend_is_that_of_machines_and_of_work_that_no_machine_was_seen_for() {
+    const HOUR_US: u64 = 3_600_000_000;
+    let store = Store::memory();
+    let (today, tally) = (Today::default(), Tally::default());
+    let spent = async |now| today.look(&store, now).await.unwrap().this_hour.0;
+    assert_eq!(spent(at(3, 0)).await, 0);
+    // Two nodes at 6 USD an hour from minute 0 to 29, busy or not.
+    let price = Price { micro_usd_per_hour: 6_000_000, ..charge("").price };
+    for minute in 0..30 {
+        let of = Machines {
+            lane: Lane::Deferred,
+            place: "p".into(),
+            machine: Machine::Spot,
+            price: price.clone(),
+        };
+        let seen = vec![Seen { of, busy: 1, idle: 0, boots: 1, came: Came::default() }];
+        let entry = Entry { v: 1, minute: Some(minute), seen, ..Entry::default() };
+        let key = key::ledger_minute(FIRST + 3, minute);
+        store.create(&key, serde_json::to_string(&entry).unwrap()).await.unwrap();
+    }
+    assert_eq!(spent(at(3, 29)).await, 6_000_000);
+    // Work on these nodes is in their time; a backend's is not, as long as nobody saw a replica of it.
+    let work = |lane, place: &str| Charge { lane, place: place.into(), price: price.clone(), ..charge("a") };
+    tally.book(work(Lane::Deferred, "p"), amount(HOUR_US / 4), at(3, 29));
+    tally.book(work(Lane::Realtime, "aca"), amount(HOUR_US / 6), at(3, 29));
+    tally.write(&store, "q", at(3, 29)).await.unwrap();
+    assert_eq!(spent(at(3, 29)).await, 7_000_000);
+    assert_eq!(spent(at(4, 0)).await, 0, "another hour");
 }

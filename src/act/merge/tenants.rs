@@ -1,11 +1,14 @@
-//! Tenants in the view: what all processes let in, what those spent that are gone, and what waits by the
-//! facts.
+//! Tenants in the view: what all processes let in, what those spent that are gone, what waits and what jobs
+//! cost by the facts.
 
 use std::collections::BTreeMap;
 
 use facts::view::{Gone, ProcessState, TenantView, View};
 use policy::admit;
 use policy::units::UnixMs;
+
+use crate::act::jobs::queued::Waiting;
+use crate::act::ledger::today::Told;
 
 /// A process's state that was read.
 pub(super) struct Read {
@@ -62,9 +65,42 @@ pub(super) fn merge(view: &mut View, before: &View, read: &[Read], now: UnixMs) 
 }
 
 /// Fills in what waits.
-pub(super) fn queued(tenants: &mut BTreeMap<String, TenantView>, items: BTreeMap<String, u64>) {
-    for (tenant, items) in items {
-        tenants.entry(tenant).or_default().queued_items = items;
+pub(super) fn queued(tenants: &mut BTreeMap<String, TenantView>, waiting: &Waiting) {
+    for job in &waiting.jobs {
+        tenants.entry(job.tenant.clone()).or_default().queued_items += job.items;
+    }
+}
+
+/// The same, where it is not known now.
+pub(super) fn queued_before(view: &mut View, before: &View) {
+    for (tenant, seen) in &before.tenants {
+        view.tenants.entry(tenant.clone()).or_default().queued_items = seen.queued_items;
+    }
+}
+
+/// Fills in what jobs count: those that go on, and those that have ended, each once.
+pub(super) fn money_of_jobs(view: &mut View, before: &View, waiting: &Waiting, told: &Told) {
+    for job in &waiting.jobs {
+        if !told.ended.contains(&(job.tenant.clone(), job.job.clone())) {
+            view.tenants.entry(job.tenant.clone()).or_default().jobs_micro_usd += job.cost.0;
+        }
+    }
+    for (tenant, micro_usd) in &told.counted {
+        view.tenants.entry(tenant.clone()).or_default().jobs_micro_usd += micro_usd;
+    }
+    if !(waiting.is_whole && told.is_whole) {
+        money_of_jobs_before(view, before);
+    }
+}
+
+/// What jobs count is at least what was known of this day before: for a process that has not read all yet.
+pub(super) fn money_of_jobs_before(view: &mut View, before: &View) {
+    if admit::day(UnixMs(before.observed_at)) != admit::day(UnixMs(view.observed_at)) {
+        return;
+    }
+    for (tenant, seen) in &before.tenants {
+        let known = &mut view.tenants.entry(tenant.clone()).or_default().jobs_micro_usd;
+        *known = (*known).max(seen.jobs_micro_usd);
     }
 }
 
@@ -87,6 +123,46 @@ mod tests {
         let mut view = View::default();
         merge(&mut view, before, states, now);
         view
+    }
+
+    #[test]
+    fn a_job_counts_once_as_it_goes_on_or_as_it_ended() {
+        use crate::act::jobs::queued::Job;
+        use policy::units::MicroUsd;
+        let (going_on, ending) = (facts::JobId::random(), facts::JobId::random());
+        let job = |job: &facts::JobId, cost| Job {
+            tenant: "t".to_owned(),
+            job: job.clone(),
+            items: 1,
+            cost: MicroUsd(cost),
+        };
+        let told = |counted, ended: &[&facts::JobId], is_whole| Told {
+            counted: BTreeMap::from([("t".to_owned(), counted)]),
+            ended: ended.iter().map(|job| ("t".to_owned(), (*job).clone())).collect(),
+            is_whole,
+            ..Told::default()
+        };
+        let both = || vec![job(&going_on, 10), job(&ending, 100)];
+        let (today, yesterday) = (NOW.0 - 30_000, NOW.0 - 86_400_000);
+        let cases = [
+            // Both go on, beside bills of others.
+            (both(), told(1_000, &[], true), today, 1_110),
+            // One has ended: it is listed still, or no more.
+            (both(), told(1_007, &[&ending], true), today, 1_017),
+            (vec![job(&going_on, 10)], told(1_007, &[&ending], true), today, 1_017),
+            // Not all could be read yet: at least what was known of this day before, here 5,000.
+            (both(), told(1_000, &[], false), today, 5_000),
+            (both(), told(7_000, &[], false), today, 7_110),
+            (both(), told(1_000, &[], false), yesterday, 1_110),
+        ];
+        for (jobs, told, seen_before, expected) in cases {
+            let seen = TenantView { jobs_micro_usd: 5_000, ..TenantView::default() };
+            let tenants = BTreeMap::from([("t".to_owned(), seen)]);
+            let before = View { observed_at: seen_before, tenants, ..View::default() };
+            let mut view = View { observed_at: NOW.0, ..View::default() };
+            money_of_jobs(&mut view, &before, &Waiting { jobs, is_whole: true }, &told);
+            assert_eq!(view.tenants["t"].jobs_micro_usd, expected, "{told:?}");
+        }
     }
 
     #[test]

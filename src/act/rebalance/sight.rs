@@ -2,6 +2,7 @@
 
 use facts::fold::Found;
 use facts::key;
+use facts::ledger::Came;
 use facts::view::pool::{FormulaView, KindView};
 use facts::view::{GpuSeen, PoolState, PoolView};
 use policy::rebalance::Plan;
@@ -61,11 +62,14 @@ pub async fn look(jobs: &Jobs, pool: &Pool, before: &PoolView) -> Result<Sight, 
     // A pool that was made a moment ago is not counted yet.
     let counts = counts.unwrap_or_default();
 
-    let (spot, dedicated) =
+    let (mut spot, mut dedicated) =
         (kind(&counts.low_priority, seen.low_priority), kind(&counts.dedicated, seen.dedicated));
     let any = counts.low_priority.total + counts.dedicated.total > 0;
     let nodes = match if any { batch.nodes(name).await.ok() } else { None } {
-        Some((nodes, _)) => watch::nodes(&before.nodes, &nodes, spot.usable, looks),
+        Some((nodes, _)) => {
+            (spot.came, dedicated.came) = watch::came(&nodes, now.0);
+            watch::nodes(&before.nodes, &nodes, spot.usable, looks)
+        }
         None => watch::idle(&before.nodes, spot.usable, looks),
     };
     let settled = seen.allocation_since.filter(|_| seen.allocation == Allocation::Steady);
@@ -114,6 +118,7 @@ fn kind(counts: &Counts, wanted: Nodes) -> KindView {
             + counts.upgrading_os,
         preempted: counts.preempted,
         broken: counts.unusable + counts.start_task_failed,
+        came: Came::default(),
     }
 }
 
@@ -136,10 +141,10 @@ fn formula_view(pool: &str, seen: &batch::Pool, judged: &Judged) -> FormulaView 
 /// Nodes that cost money, and what one of them costs for an hour: all that exist but the preempted.
 fn paid(pool: &Pool, counts: &NodeCounts) -> [(u32, MicroUsd); 2] {
     let exist = |counts: &Counts| counts.total.saturating_sub(counts.preempted + counts.deallocated);
-    let spot = pool.facts.price_per_node_hour;
-    // Dedicated nodes that somebody else bought cost no less than spot ones.
-    let dedicated = pool.dedicated_price.unwrap_or(spot);
-    [(exist(&counts.low_priority), spot), (exist(&counts.dedicated), dedicated)]
+    [
+        (exist(&counts.low_priority), pool.facts.price_per_node_hour),
+        (exist(&counts.dedicated), pool.dedicated_node_hour()),
+    ]
 }
 
 /// Jobs with shards that no task has.

@@ -1,6 +1,7 @@
 //! What happened to a pool between two looks, from what was seen at each: pure. Boots and evictions
 //! pass between looks, and errors outlive the target that they stopped; here they are told apart.
 
+use facts::ledger::Came;
 use facts::view::pool::{
     BOOTS_MAX, ERRORS_MAX, EVICTIONS_MAX, NodesView, STARTING_MAX, SizeError, SizeView, SpendView,
 };
@@ -93,6 +94,20 @@ pub fn idle(before: &NodesView, usable_spot: u32, looks: Looks) -> NodesView {
     after
 }
 
+/// Spot and dedicated nodes that came of late, by when the service gave them to the pool first. One that was taken
+/// away and came back keeps that time, and is then taken to have been there.
+pub fn came(seen: &[Node], now_ms: u64) -> (Came, Came) {
+    let (mut spot, mut dedicated) = (Came::default(), Came::default());
+    let paid = |state| matches!(state, NodeState::Starting | NodeState::Usable | NodeState::Broken);
+    for node in seen.iter().filter(|node| paid(node.state)) {
+        let kind = if node.is_dedicated { &mut dedicated } else { &mut spot };
+        if let Some(allocated) = node.allocated {
+            kind.note(allocated.0, now_ms);
+        }
+    }
+    (spot, dedicated)
+}
+
 fn keep_newest<T>(all: &mut Vec<T>, most: usize) {
     all.drain(..all.len().saturating_sub(most));
 }
@@ -166,6 +181,23 @@ mod tests {
         assert_eq!((seen.boots_ms.as_slice(), seen.starting.len()), (&[80_000][..], 0));
         let later = nodes(&seen, &[ready], 1, looks(LOOK + 90_000));
         assert_eq!(later.boots_ms, [80_000], "once");
+    }
+
+    #[test]
+    fn nodes_that_came_of_late_are_told_by_kind() {
+        let at = |minutes: u64| LOOK - minutes * 60_000;
+        let dedicated = Node { is_dedicated: true, ..node("d", NodeState::Usable, LOOK, at(1)) };
+        let unknown = Node { allocated: None, ..node("u", NodeState::Usable, LOOK, 0) };
+        let seen = [
+            node("a", NodeState::Starting, LOOK, at(0)),
+            node("b", NodeState::Usable, LOOK, at(0)),
+            node("c", NodeState::Broken, LOOK, at(4)),
+            node("old", NodeState::Usable, LOOK, at(5)),
+            node("gone", NodeState::Preempted, LOOK, at(0)),
+            dedicated,
+            unknown,
+        ];
+        assert_eq!(came(&seen, LOOK), (Came([2, 0, 0, 0, 1]), Came([0, 1, 0, 0, 0])));
     }
 
     #[test]

@@ -13,20 +13,20 @@ use policy::units::Millis;
 use policy::{Decision, route, route::Verdict};
 use wire::catalogue::Permission;
 
-use super::charge;
+use super::charge::{self, Account};
 use super::controls::{self, Controls, HEADERS_WITHIN};
 use super::defer;
 use super::models::unknown;
 use super::refuse;
 use super::shape::{self, Shape};
 use super::tier;
-use crate::act::forward::{Outcome, Try, forward};
+use crate::act::forward::{Ended, Outcome, Try, forward};
 use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::catalogue::{self, Catalogue, Model};
 use crate::failure::{Failure, Kind};
 use crate::http::{self, BODY_BYTES_MAX, HeaderMap, Request, Response};
-use crate::metrics::{self, Elsewhere, names};
+use crate::metrics::{Elsewhere, names};
 use crate::observe;
 use crate::telemetry;
 
@@ -135,6 +135,16 @@ fn decided_lane(decision: &Decision) -> &'static str {
     }
 }
 
+/// What a try takes besides its place.
+struct Sending {
+    body: Bytes,
+    /// How long the answer should take by the catalogue.
+    expected: Option<Millis>,
+    /// Who charges it.
+    ended: Option<Ended>,
+    is_first: bool,
+}
+
 /// Everything that one request is decided and carried out with.
 pub struct Work<'a> {
     /// The process.
@@ -156,7 +166,7 @@ pub struct Work<'a> {
 impl Work<'_> {
     async fn run(&self, body: Bytes, body_hash: &str) -> Result<Response, Failure> {
         let mut tried = Vec::new();
-        let mut admitted = false;
+        let mut account = None;
         for _ in 0..TRIES_MAX {
             let began = Instant::now();
             let snapshot = self.see(&tried);
@@ -172,33 +182,41 @@ impl Work<'_> {
                 }
             };
             let waiting = u64::from(choice.lane == Lane::Deferred);
-            if !admitted && let Err(limited) = self.admit(choice, waiting) {
+            if account.is_none()
+                && let Err(limited) = self.admit(choice, waiting)
+            {
                 return Ok(self.tell_limits(refuse::limited(&limited)));
             }
-            admitted = true;
             if choice.lane == Lane::Deferred {
                 return defer::accept(self, &decision, choice, &body, body_hash).await;
             }
+            let account = account.get_or_insert_with(|| Account::open(self, choice.cost));
             let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);
-            let expected = seen.and_then(|backend| estimate::expected(backend, &self.wanted));
-            let (began, first) = (Instant::now(), tried.is_empty());
-            let outcome = self.attempt(&decision, choice, (body.clone(), expected), first).await;
-            if let (Some(seen), Some(outcome)) = (seen, &outcome) {
-                charge::book(self, seen, outcome);
-            }
-            match outcome {
+            let charged = seen.and_then(|backend| charge::tried(self, backend));
+            let began = Instant::now();
+            let sending = Sending {
+                body: body.clone(),
+                expected: seen.and_then(|backend| estimate::expected(backend, &self.wanted)),
+                ended: charged.map(|tried| account.begin(tried)),
+                is_first: tried.is_empty(),
+            };
+            match self.attempt(&decision, choice, sending).await {
                 Some(Outcome::Answered(response)) => {
                     let lane = audit::lane(choice.lane);
                     self.took("first_byte", lane, began);
                     self.took("total", lane, self.request.began);
                     return Ok(self.tell(response, &decision, choice));
                 }
-                Some(Outcome::Refused(response)) => return Ok(response),
+                Some(Outcome::Refused(response)) => {
+                    account.over(None);
+                    return Ok(response);
+                }
                 Some(Outcome::Failed(failure)) => {
+                    account.over(Some(failure));
                     tried.push(Attempt { backend: choice.place.clone(), failure });
                 }
                 // The breaker closed the way since it was looked at: the next look shows it.
-                None => {}
+                None => account.over(None),
             }
         }
         let message = "every try at a backend failed; try again";
@@ -250,13 +268,7 @@ impl Work<'_> {
         self.app.views.tenant(&self.caller.tenant().id, &self.app.process(), self.app.now())
     }
 
-    async fn attempt(
-        &self,
-        decision: &Decision,
-        choice: &Choice,
-        (body, expected): (Bytes, Option<Millis>),
-        first: bool,
-    ) -> Option<Outcome> {
+    async fn attempt(&self, decision: &Decision, choice: &Choice, sending: Sending) -> Option<Outcome> {
         let app = self.app;
         let backend = self.catalogue.backend(&choice.place)?;
         let counts = app.metrics.backend(&backend.name);
@@ -264,11 +276,9 @@ impl Work<'_> {
         if decision.reasons.iter().any(|reason| reason.code == Code::ColdStart) {
             under_way.expect_start();
         }
-        if !first {
+        if !sending.is_first {
             app.metrics.retried();
         }
-        let team = metrics::team(self.catalogue, &self.caller.tenant().id, None);
-        app.metrics.spent(app.now(), team, choice.cost);
         let request = self.request;
         let tried = Try {
             backend,
@@ -276,10 +286,11 @@ impl Work<'_> {
             model: &self.model.spec.id,
             headers: &request.headers,
             id: &request.id,
-            body,
+            body: sending.body,
             within: self.time_left(),
-            expected,
+            expected: sending.expected,
             asked_by: None,
+            ended: sending.ended,
         };
         let outcome = forward(&app.client, tried, under_way, || app.now()).await;
         if let Outcome::Failed(TryFailure::Warming { .. } | TryFailure::Overloaded { .. }) = outcome {

@@ -69,7 +69,7 @@ fn one(pool: &Pool, seen: &PoolView, formula: String, now: UnixMs) -> status::Po
 }
 
 fn nodes(seen: KindView) -> status::Nodes {
-    let KindView { target, usable, busy, starting, preempted, broken } = seen;
+    let KindView { target, usable, busy, starting, preempted, broken, came: _ } = seen;
     status::Nodes { target, usable, busy, starting, preempted, broken }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Quantiles;
+use crate::ledger::Came;
 
 /// One pool in the view. Times are Unix ms.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -80,6 +81,8 @@ pub struct KindView {
     pub preempted: u32,
     /// Unusable or with a failed start task.
     pub broken: u32,
+    /// Of those that are usable, on their way or broken, how many came when.
+    pub came: Came,
 }
 
 /// Evictions seen in the last hour are kept up to this many, the newest.

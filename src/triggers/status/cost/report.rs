@@ -10,6 +10,7 @@ use policy::units::{MicroUsd, UnixMs};
 use wire::cost::{Group, Report, Seen, Unused};
 
 use super::Asked;
+use crate::act::ledger::today;
 use crate::catalogue::prices;
 
 /// Groups of a report at most: beyond it, the cheapest are one.
@@ -128,17 +129,11 @@ pub(super) fn report(sums: &Sums, asked: &Asked, now: UnixMs) -> Report {
 
 impl Place<'_> {
     fn settled(&self) -> cost::Settled {
-        let time = |time: &&Time| cost::Time {
-            busy_us: time.spans.busy_us,
-            idle_us: time.spans.idle_us,
-            boots_us: time.spans.boots_us,
-            per_hour: MicroUsd(time.of.price.micro_usd_per_hour),
-        };
         let used = |used: &&Used| cost::Used {
             us: used.amount.us,
             per_hour: MicroUsd(used.charge.price.micro_usd_per_hour),
         };
-        let times: Vec<cost::Time> = self.times.iter().map(time).collect();
+        let times: Vec<cost::Time> = self.times.iter().map(|time| today::time(time)).collect();
         let used: Vec<cost::Used> = self.used.iter().map(used).collect();
         settle(&times, &used)
     }
@@ -232,7 +227,8 @@ fn notes(sums: &Sums, prices: &[wire::cost::Price], seen: Seen, unseen_us: u64) 
     }
     if prices.iter().any(|price| price.assumed) {
         notes.push(
-            "rows marked assumed rest on a built-in price, or on counts and times that nobody measured"
+            "measured: how many nodes there were, by the minute, and how long tasks ran; assumed, and marked: \
+             how many replicas there were, how long requests and rescues worked, and built-in prices"
                 .to_owned(),
         );
     }

@@ -93,6 +93,7 @@ fn month() -> Sums {
             requests("search", h, 1_000),
             requests("ads", h / 3, 500),
         ],
+        ..Sums::default()
     }
 }
 
