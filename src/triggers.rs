@@ -58,14 +58,34 @@ pub async fn answer(app: Arc<App>, request: Request) -> Response {
 }
 
 /// A request that the host sent as an envelope, answered as ever: by its own keys.
-async fn enveloped(app: &App, request: Request) -> Response {
+async fn enveloped(app: &Arc<App>, request: Request) -> Response {
     match http::enveloped::unpack(request).await {
         Ok(request) => served(app, request).await,
         Err(failure) => http::failure(&failure),
     }
 }
 
-async fn served(app: &App, request: Request) -> Response {
+async fn served(app: &Arc<App>, request: Request) -> Response {
+    if !is_act(&request) {
+        return in_time(app, request).await;
+    }
+    let (app, span) = (Arc::clone(app), request.span.clone());
+    finished(async move { span.around(in_time(&app, request)).await }).await
+}
+
+/// Work that goes on when nobody waits for it any more: whoever goes away takes the future of the answer along,
+/// and what was begun is to be done and written down.
+async fn finished<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    tokio::spawn(work).await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
+}
+
+/// Whether a request changes something that the audit log tells of.
+fn is_act(request: &Request) -> bool {
+    let is_read = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    !is_read && (request.path.starts_with("/api/operate/") || request.path.starts_with("/api/jobs/"))
+}
+
+async fn in_time(app: &App, request: Request) -> Response {
     match tokio::time::timeout(HTTP_WITHIN, api(app, request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => http::failure(&failure),
@@ -209,7 +229,25 @@ fn done() -> Result<Done, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_begun_is_done_though_nobody_waits_for_it() {
+        let ((go, gone), (tell, told)) = (oneshot::channel::<()>(), oneshot::channel());
+        let work = finished(async move {
+            gone.await.unwrap();
+            tell.send("done").unwrap();
+        });
+        tokio::select! {
+            biased;
+            () = work => panic!("nothing lets it go on"),
+            () = std::future::ready(()) => {}
+        }
+        go.send(()).unwrap();
+        assert_eq!(told.await, Ok("done"));
+    }
 
     #[test]
     fn limits_lie_below_those_of_the_host() {
