@@ -20,6 +20,9 @@ const SHOWN_CHARS: usize = 200;
 /// A connection to a machine in the same network takes milliseconds.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
+/// A server that asks to come back sooner, or at once, is left alone for this long all the same.
+const PAUSE_LEAST: Duration = Duration::from_millis(100);
+
 /// How long an item is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -130,7 +133,8 @@ impl Upstream {
             if left.is_zero() {
                 return Err(miss.trouble);
             }
-            let pause = miss.after.unwrap_or_else(|| self.pause(attempt, request.line)).min(left);
+            let own = self.pause(attempt, request.line);
+            let pause = miss.after.map_or(own, |after| after.max(own.min(PAUSE_LEAST))).min(left);
             tracing::debug!(line = request.line, attempt, error = %miss.trouble, "an item is tried again");
             tokio::time::sleep(pause).await;
         }
