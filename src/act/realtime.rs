@@ -18,7 +18,7 @@ use crate::catalogue::{Backend, Catalogue};
 use crate::http::{HeaderMap, HeaderValue, Response};
 use crate::metrics::Metrics;
 
-/// How long one line's answer may take.
+/// How long one line's answer may take to begin, and from there to its end.
 const LINE_WITHIN: Duration = Duration::from_secs(120);
 /// Largest answer to a line.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -111,6 +111,23 @@ pub fn url(operation: Operation) -> &'static str {
 
 async fn read(response: Response) -> Option<Answer> {
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+    let reading = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+    let body = tokio::time::timeout(LINE_WITHIN, reading).await.ok()?.ok()?;
     Some(Answer { status, body: body.to_bytes() })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use warp::Reply as _;
+
+    use super::*;
+
+    /// Only headers had a bound: a line whose answer stopped in the middle held up its whole rescue.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_stops_in_the_middle_is_none() {
+        let begins = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
+        let response = warp::reply::stream(begins.chain(stream::pending())).into_response();
+        assert!(read(response).await.is_none());
+    }
 }
