@@ -12,6 +12,7 @@
 //! - [`finish`]: what is missing is filled, the summary written; [`spent`]: what it cost; `ended`: what
 //!   telemetry is told then
 //! - [`retire`]: what is old goes
+//! - `log`: what workers wrote, as a job's owner may see it
 //! - [`trace`]: what log lines about a job have in common
 
 pub mod accept;
@@ -21,6 +22,7 @@ pub mod detour;
 mod ended;
 pub mod finish;
 pub mod lines;
+mod log;
 pub mod look;
 pub mod pack;
 pub mod queued;

@@ -255,8 +255,7 @@ impl Desk<'_> {
         let mut text = String::new();
         let tried = self.app.jobs.newest_packs(&survey, LOGS_MAX).await.map_err(trouble)?;
         for pack in tried {
-            let log = self.app.jobs.log_of(&pack, LOG_BYTES).await.map_err(trouble)?;
-            let log = log.map(|log| String::from_utf8_lossy(&log).into_owned());
+            let log = self.app.jobs.log_about(&survey.job, &pack, LOG_BYTES).await.map_err(trouble)?;
             text.push_str(&format!("== task {pack}\n"));
             text.push_str(
                 log.as_deref().unwrap_or("(not there: the task has not begun, or its node is gone)\n"),
