@@ -110,7 +110,7 @@ impl Desk<'_> {
                 .app
                 .views
                 .fresh(self.app.now())
-                .and_then(|mut view| view.pools.remove(&survey.job.pool)),
+                .and_then(|view| view.pools.get(&survey.job.pool).cloned()),
         };
         if survey.waiting().next().is_some() {
             let spent = observe::spent_this_hour(&self.app.metrics, &self.app.views, self.app.now());
