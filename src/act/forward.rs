@@ -19,40 +19,12 @@ use crate::http::{HeaderMap, HeaderName, HeaderValue, Response, Span, header};
 use crate::metrics::UnderWay;
 use crate::telemetry;
 
+mod head;
+
 /// How long a connection may take to open. A cold replica's ingress accepts at once and holds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Idle connections kept to one backend.
 const IDLE_MAX: usize = 256;
-
-/// Headers of a client that never reach a backend: ours, the host's, hop-by-hop ones and
-/// everything that may hold a secret.
-const KEPT_BACK: &[&str] = &[
-    "host",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-    "content-length",
-    "authorization",
-    "api-key",
-    "x-api-key",
-    "x-functions-key",
-    "x-functions-clientid",
-    "x-ms-client-principal",
-    "x-ms-token-aad-access-token",
-    "cookie",
-    "accept-encoding",
-    "prefer",
-    "idempotency-key",
-    "traceparent",
-    "x-request-id",
-];
 
 /// Headers of a backend's answer that reach the client.
 const PASSED_BACK: &[&str] = &[
@@ -234,15 +206,7 @@ fn url(backend: &Backend, path: &str, model: &str) -> String {
 }
 
 fn headers(tried: &Try<'_>, span: &Span) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(tried.headers.len());
-    for (name, value) in tried.headers {
-        let text = name.as_str();
-        let ours =
-            text.starts_with("switchyard-") || text.starts_with("x-azure-") || text.starts_with("x-ms-");
-        if !ours && !KEPT_BACK.contains(&text) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
+    let mut headers = head::passed_on(tried.headers);
     if let Some((name, key)) = &tried.backend.key {
         headers.insert(name.clone(), key.clone());
     }
