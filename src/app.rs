@@ -141,7 +141,7 @@ impl App {
             measure(&names::VIEW_AGE, now.since(UnixMs(view.observed_at)).0 as f64 / 1_000.0, &[]);
         }
         if let Some(catalogue) = self.catalogue.now() {
-            self.metrics.publish(&catalogue, self.views.fresh(now).as_ref(), now);
+            self.metrics.publish(&catalogue, self.views.fresh(now).as_deref(), now);
         }
     }
 

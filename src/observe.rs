@@ -5,7 +5,7 @@
 pub mod pools;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 use policy::pace::Measured;
 use policy::replicas::COOLDOWN;
@@ -23,7 +23,7 @@ const VIEW_FRESH: Millis = Millis::from_secs(180);
 
 /// Keeps the newest view.
 #[derive(Debug, Default)]
-pub struct Views(RwLock<View>);
+pub struct Views(RwLock<Arc<View>>);
 
 impl Views {
     /// Reads the view again; a missing one is no trouble, because the sweep may not have run.
@@ -42,13 +42,13 @@ impl Views {
     fn accept(&self, view: View) {
         let mut newest = self.0.write().expect("no holder of this lock panics");
         if view.seq > newest.seq {
-            *newest = view;
+            *newest = Arc::new(view);
         }
     }
 
     /// The newest view, however old; empty before the first.
-    pub fn newest(&self) -> View {
-        self.0.read().expect("no holder of this lock panics").clone()
+    pub fn newest(&self) -> Arc<View> {
+        Arc::clone(&self.0.read().expect("no holder of this lock panics"))
     }
 
     /// What a fresh view says of a tenant to the process of this name; none: there is none.
@@ -65,10 +65,10 @@ impl Views {
     }
 
     /// The newest view, if it is young enough to be believed.
-    pub fn fresh(&self, now: UnixMs) -> Option<View> {
-        let newest = self.0.read().expect("no holder of this lock panics");
+    pub fn fresh(&self, now: UnixMs) -> Option<Arc<View>> {
+        let newest = self.newest();
         let observed = UnixMs(newest.observed_at);
-        (newest.seq > 0 && now.since(observed) <= VIEW_FRESH).then(|| newest.clone())
+        (newest.seq > 0 && now.since(observed) <= VIEW_FRESH).then_some(newest)
     }
 }
 
@@ -88,17 +88,18 @@ pub fn snapshot(
         now,
         sight: if view.is_some() { Sight::Fresh } else { Sight::Blind },
         model: model.map(|model| model.facts.clone()).unwrap_or_default(),
-        backends: backends.map(|found| backend(found, metrics, view.as_ref(), now)).collect(),
-        pools: pools.map(|found| pool(found, view.as_ref())).collect(),
+        backends: backends.map(|found| backend(found, metrics, view.as_deref(), now)).collect(),
+        pools: pools.map(|found| pool(found, view.as_deref())).collect(),
         tried: Vec::new(),
-        spent_this_hour: spent(metrics, view.as_ref(), now),
+        spent_this_hour: spent(metrics, view.as_deref(), now),
     }
 }
 
 /// Pools that have no node and cannot get one, where that is known.
 pub fn starved(views: &Views, now: UnixMs) -> BTreeSet<String> {
-    let pools = views.fresh(now).map(|view| view.pools).unwrap_or_default();
-    pools.into_iter().filter(|(_, seen)| pools::is_starved(seen)).map(|(name, _)| name).collect()
+    let view = views.fresh(now);
+    let pools = view.iter().flat_map(|view| &view.pools);
+    pools.filter(|(_, seen)| pools::is_starved(seen)).map(|(name, _)| name.clone()).collect()
 }
 
 /// One pool as it was seen last.
@@ -117,7 +118,7 @@ fn pool(pool: &Pool, view: Option<&View>) -> snapshot::Pool {
 
 /// Spend of the current hour over all lanes, as far as this process knows.
 pub fn spent_this_hour(metrics: &Metrics, views: &Views, now: UnixMs) -> MicroUsd {
-    spent(metrics, views.fresh(now).as_ref(), now)
+    spent(metrics, views.fresh(now).as_deref(), now)
 }
 
 /// The view's, which has the ledger's, or this process's own where that is more. An hour that turned since the
@@ -176,7 +177,7 @@ pub fn conditions(
     let view = views.fresh(now);
     let mut conditions: BTreeMap<String, Condition> = BTreeMap::new();
     for found in &catalogue.backends {
-        let (pace, start) = (backend(found, metrics, view.as_ref(), now).pace, found.facts.cold_start.p95);
+        let (pace, start) = (backend(found, metrics, view.as_deref(), now).pace, found.facts.cold_start.p95);
         for model in &found.models {
             let slowest = conditions.entry(model.clone()).or_insert(Condition { start, pace });
             *slowest = Condition { start: slowest.start.max(start), pace: slowest.pace.max(pace) };
@@ -187,7 +188,7 @@ pub fn conditions(
 
 /// The backend of this name as it is seen now, with the freshest view.
 pub fn backend_now(found: &Backend, metrics: &Metrics, views: &Views, now: UnixMs) -> snapshot::Backend {
-    backend(found, metrics, views.fresh(now).as_ref(), now)
+    backend(found, metrics, views.fresh(now).as_deref(), now)
 }
 
 /// Replicas of a backend that answer and that start, as this process believes.

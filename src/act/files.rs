@@ -180,12 +180,26 @@ pub async fn delete(store: &Store, clock: &Clock, tenant: &str, file: &str) -> R
             return Ok(Deletion::InUse);
         }
         mark_deleted(store, clock, &keys, meta.modified_ms).await?;
-        if is_used(store, clock, tenant, &store.list(keys.folder()).await?).await? {
-            store.delete(&keys.deleted()).await?;
-            return Ok(Deletion::InUse);
-        }
     }
-    clear(store, &keys, &listed).await?;
+    finish_deletion(store, clock, tenant, &keys).await
+}
+
+/// Takes away what is left of a file that is marked, unless a job holds it that was before the mark: whoever
+/// marked it may have died before looking.
+async fn finish_deletion(
+    store: &Store,
+    clock: &Clock,
+    tenant: &str,
+    keys: &FileKeys,
+) -> Result<Deletion, FactError> {
+    let listed = store.list(keys.folder()).await?;
+    // Without a content nobody can hold it any more.
+    let has_content = listed.iter().any(|found| found.key == keys.content());
+    if has_content && is_used(store, clock, tenant, &listed).await? {
+        store.delete(&keys.deleted()).await?;
+        return Ok(Deletion::InUse);
+    }
+    clear(store, keys, &listed).await?;
     Ok(Deletion::Gone)
 }
 

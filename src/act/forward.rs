@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use policy::breaker;
 use policy::request::Operation;
 use policy::snapshot::Failure;
 use policy::units::{Millis, UnixMs};
@@ -18,6 +19,7 @@ use crate::http::{HeaderMap, HeaderName, HeaderValue, Response, Span, header};
 use crate::metrics::UnderWay;
 use crate::telemetry;
 
+mod head;
 mod usage;
 
 use usage::Tail;
@@ -27,36 +29,6 @@ pub use usage::Usage;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Idle connections kept to one backend.
 const IDLE_MAX: usize = 256;
-
-/// Headers of a client that never reach a backend: ours, the host's, hop-by-hop ones and
-/// everything that may hold a secret.
-const KEPT_BACK: &[&str] = &[
-    "host",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-    "content-length",
-    "authorization",
-    "api-key",
-    "x-api-key",
-    "x-functions-key",
-    "x-functions-clientid",
-    "x-ms-client-principal",
-    "x-ms-token-aad-access-token",
-    "cookie",
-    "accept-encoding",
-    "prefer",
-    "idempotency-key",
-    "traceparent",
-    "x-request-id",
-];
 
 /// Headers of a backend's answer that reach the client.
 const PASSED_BACK: &[&str] = &[
@@ -152,7 +124,11 @@ pub async fn forward(
                 within_ms = tried.within.as_millis(),
                 "no headers in time"
             );
-            return failed(Failure::TimedOut, under_way, now());
+            let (ended, expected) = (now(), tried.expected);
+            if !breaker::had_time(ended.since(began_at), expected) {
+                return Outcome::Failed(Failure::TimedOut);
+            }
+            return failed(Failure::TimedOut, under_way, ended);
         }
     };
     span.status(answer.status().as_u16());
@@ -241,15 +217,7 @@ fn url(backend: &Backend, path: &str, model: &str) -> String {
 }
 
 fn headers(tried: &Try<'_>, span: &Span) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(tried.headers.len());
-    for (name, value) in tried.headers {
-        let text = name.as_str();
-        let ours =
-            text.starts_with("switchyard-") || text.starts_with("x-azure-") || text.starts_with("x-ms-");
-        if !ours && !KEPT_BACK.contains(&text) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
+    let mut headers = head::passed_on(tried.headers);
     if let Some((name, key)) = &tried.backend.key {
         headers.insert(name.clone(), key.clone());
     }
@@ -349,6 +317,11 @@ mod tests {
                 let _ = stream.write_all(head.as_bytes()).await;
             }
         });
+        described(&url)
+    }
+
+    /// The backend at this address.
+    fn described(url: &str) -> std::sync::Arc<Backend> {
         let text = format!(
             r#"{{"v":1,"models":[{{"id":"m","operations":["embeddings"],"version":"v1","owned_by":"us"}}],
             "backends":[{{"name":"b","url":"{url}","region":"local","models":["m"],"style":"openai",
@@ -372,6 +345,24 @@ mod tests {
         std::sync::Arc::clone(&read.backends[0])
     }
 
+    static NO_HEADERS: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
+    static ID: HeaderValue = HeaderValue::from_static("id");
+
+    fn try_at(backend: &Backend) -> Try<'_> {
+        Try {
+            backend,
+            operation: Operation::Embeddings,
+            model: "m",
+            headers: &NO_HEADERS,
+            id: &ID,
+            body: Bytes::from_static(b"{}"),
+            within: Duration::from_secs(10),
+            expected: None,
+            asked_by: None,
+            ended: None,
+        }
+    }
+
     /// What ten tries at such a backend show of its pace.
     async fn after_ten(
         (status, kind): (&'static str, &'static str),
@@ -383,18 +374,7 @@ mod tests {
         let clock = AtomicU64::new(NOW);
         for _ in 0..10 {
             let Some(under_way) = counts.begin(UnixMs(NOW)) else { break };
-            let tried = Try {
-                backend: &found,
-                operation,
-                model: "m",
-                headers: &HeaderMap::new(),
-                id: &HeaderValue::from_static("id"),
-                body: Bytes::from_static(b"{}"),
-                within: Duration::from_secs(10),
-                expected,
-                asked_by: None,
-                ended: None,
-            };
+            let tried = Try { operation, expected, ..try_at(&found) };
             let now = || UnixMs(clock.fetch_add(TICK.0, Ordering::Relaxed));
             drop(forward(&client, tried, under_way, now).await);
         }
@@ -433,6 +413,51 @@ mod tests {
         let pace = |seen: Measured| seen.pace(UnixMs(NOW)).percent();
         assert_eq!(pace(after_ten(json, Operation::ChatCompletions, long).await), 100);
         assert!(pace(after_ten(json, Operation::Embeddings, long).await) < 100);
+    }
+
+    /// Takes every connection and never answers.
+    async fn silent() -> std::sync::Arc<Backend> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+            }
+        });
+        described(&url)
+    }
+
+    /// A client that waits for a moment only used to close a backend to everybody.
+    #[tokio::test]
+    async fn a_backend_is_blamed_for_time_that_it_had() {
+        let second = Some(Millis(1_000));
+        let cases = [
+            // What a try waits by the clock, what was expected, and whether the backend is to blame.
+            (Millis(500), second, false),
+            (Millis(1_900), Some(Millis(1)), false),
+            (Millis(2_100), Some(Millis(1)), true),
+            (Millis(7_900), second, false),
+            (Millis(8_100), second, true),
+            // A replica that starts takes its time.
+            (Millis(60_000), None, false),
+            (Millis(130_000), None, true),
+        ];
+        let (found, client) = (silent().await, client().unwrap());
+        for (waits, expected, is_blamed) in cases {
+            let metrics = Metrics::default();
+            let (counts, clock) = (metrics.backend(&found.name), AtomicU64::new(NOW));
+            for _ in 0..10 {
+                let Some(under_way) = counts.begin(UnixMs(NOW)) else { break };
+                let within = Duration::from_millis(2);
+                let tried = Try { within, expected, ..try_at(&found) };
+                let now = || UnixMs(clock.fetch_add(waits.0, Ordering::Relaxed));
+                let outcome = forward(&client, tried, under_way, now).await;
+                assert!(matches!(outcome, Outcome::Failed(Failure::TimedOut)));
+            }
+            let is_closed = counts.observed(UnixMs(NOW)).breaker == breaker::State::Closed;
+            assert_eq!(is_closed, !is_blamed, "{waits:?} {expected:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //!   telemetry is told then
 //! - [`retire`]: what is old goes
 //! - [`held_up`]: what a store or a service in trouble holds up
+//! - `log`: what workers wrote, as a job's owner may see it
 //! - [`trace`]: what log lines about a job have in common
 
 pub mod accept;
@@ -23,6 +24,7 @@ mod ended;
 pub mod finish;
 pub mod held_up;
 pub mod lines;
+mod log;
 pub mod look;
 pub mod pack;
 pub mod queued;

@@ -35,7 +35,9 @@ pub async fn merge(jobs: &Jobs, today: &Today, world: World<'_>, now: UnixMs) ->
         Err(StoreError::NotFound(_)) => View::default(),
         Err(error) => return Err(error.into()),
     };
-    let mut view = View { observed_at: now.0, seq: before.seq + 1, ..View::default() };
+    // By the time, so that it grows even where the view before was lost: readers never step back.
+    let seq = now.0.max(before.seq + 1);
+    let mut view = View { observed_at: now.0, seq, ..View::default() };
     let read = states(jobs, &before, now).await?;
     view.skew_ms = skewed(&read);
     tenants::merge(&mut view, &before, &read, now);
@@ -135,7 +137,37 @@ async fn pool_view(jobs: &Jobs, pool: &Pool, before: &View) -> PoolView {
 
 #[cfg(test)]
 mod tests {
+    use clock::Clock;
+    use facts::Store;
+    use policy::Knobs;
+
     use super::*;
+    use crate::catalogue;
+    use crate::observe::Views;
+
+    /// Numbers used to begin at 1 again: whoever had seen a greater one took no view any more, for weeks.
+    #[tokio::test]
+    async fn a_view_that_is_lost_is_followed_by_one_that_is_taken() {
+        let store = Store::memory();
+        let jobs = Jobs::new(store.clone(), Clock::REAL, None, None, String::new());
+        let catalogue = catalogue::parse(br#"{"v":1}"#, &catalogue::tests::context()).unwrap();
+        let world = World { catalogue: &catalogue, knobs: &Knobs::default() };
+        let views = Views::default();
+        let mut seen = 0;
+        for (n, lost) in (0..).zip([None, None, Some(""), Some("not a view")]) {
+            if let Some(text) = lost {
+                store.delete(key::VIEW).await.unwrap();
+                if !text.is_empty() {
+                    store.overwrite(key::VIEW, text).await.unwrap();
+                }
+            }
+            merge(&jobs, &Today::default(), world, jobs.now() + Millis(n * 30_000)).await.unwrap();
+            views.refresh(&store).await;
+            let newest = views.newest().seq;
+            assert!(newest > seen, "{lost:?}: {newest} after {seen}");
+            seen = newest;
+        }
+    }
 
     #[test]
     fn clocks_that_are_apart_are_told_and_dead_ones_are_not() {

@@ -19,7 +19,7 @@ use crate::failure::{Failure, Kind};
 use crate::http::{HeaderMap, HeaderValue, Response};
 use crate::metrics::Metrics;
 
-/// How long one line's answer may take.
+/// How long one line's answer may take to begin, and from there to its end.
 const LINE_WITHIN: Duration = Duration::from_secs(120);
 /// Largest answer to a line.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -114,7 +114,8 @@ pub fn url(operation: Operation) -> &'static str {
 
 async fn read(response: Response) -> Option<Answer> {
     let status = response.status().as_u16();
-    match Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await {
+    let reading = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+    match tokio::time::timeout(LINE_WITHIN, reading).await.ok()? {
         Ok(body) => Some(Answer { status, body: body.to_bytes() }),
         // Another try would bring the same.
         Err(error) if error.is::<LengthLimitError>() => Some(too_large()),
@@ -132,7 +133,18 @@ fn too_large() -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use warp::Reply as _;
+
     use super::*;
+
+    /// Only headers had a bound: a line whose answer stopped in the middle held up its whole rescue.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_stops_in_the_middle_is_none() {
+        let begins = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
+        let response = warp::reply::stream(begins.chain(stream::pending())).into_response();
+        assert!(read(response).await.is_none());
+    }
 
     #[tokio::test]
     async fn an_answer_that_is_too_large_is_refused_and_not_asked_for_again() {

@@ -116,8 +116,16 @@ impl Desk<'_> {
         }
         let mut data = Vec::new();
         for id in ids.by_ref().take(limit) {
-            if let Ok(survey) = self.survey(&id).await {
-                data.push(self.view(&survey).await?);
+            match self.app.jobs.survey(self.tenant, &id, &Pass::of(self.world())).await {
+                Ok(Some(survey)) => data.push(self.view(&survey).await?),
+                // Erased since it was listed.
+                Ok(None) => {}
+                // One that this version cannot read hides none of the others.
+                Err(error @ Trouble::Unreadable { .. }) => {
+                    tracing::warn!(%error, job = %id, "a job is left out");
+                }
+                // What cannot be read now is not gone: half a page would say so.
+                Err(error) => return Err(trouble(error)),
             }
         }
         let has_more = ids.next().is_some();
@@ -236,8 +244,7 @@ impl Desk<'_> {
         let mut text = String::new();
         let tried = self.app.jobs.newest_packs(&survey, LOGS_MAX).await.map_err(trouble)?;
         for pack in tried {
-            let log = self.app.jobs.log_of(&pack, LOG_BYTES).await.map_err(trouble)?;
-            let log = log.map(|log| String::from_utf8_lossy(&log).into_owned());
+            let log = self.app.jobs.log_about(&survey.job, &pack, LOG_BYTES).await.map_err(trouble)?;
             text.push_str(&format!("== task {pack}\n"));
             text.push_str(
                 log.as_deref().unwrap_or("(not there: the task has not begun, or its node is gone)\n"),
@@ -316,7 +323,7 @@ pub async fn shown(app: &App, world: World<'_>, survey: &Survey) -> Result<JobVi
         offer: offer(app, world, survey).await,
         held_up: jobs.held_up().of(&Step::look(&job.tenant, &job.job), now),
         is_unrung: jobs.unrung().is_some(),
-        pool: app.views.fresh(now).and_then(|mut view| view.pools.remove(&job.pool)),
+        pool: app.views.fresh(now).and_then(|view| view.pools.get(&job.pool).cloned()),
     };
     Ok(view::view(survey, &beside, now))
 }

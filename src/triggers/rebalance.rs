@@ -1,6 +1,8 @@
 //! Function `Rebalance`: every five minutes, how many nodes each pool shall have becomes the formula that
 //! the pool follows by itself until the next. Two rebalances at once do no harm: they write the same.
 
+use std::sync::Arc;
+
 use audit::action::{Action, Actor, Did};
 use facts::VERSION;
 use facts::view::pool::{Planned, PoolState, Why};
@@ -47,7 +49,7 @@ pub async fn run(app: &App, envelope: &Envelope) -> Result<Done, Failure> {
 /// What is the same for all pools.
 struct Around {
     /// None: it is too old, or there is none.
-    view: Option<View>,
+    view: Option<Arc<View>>,
     /// None: the work could not be read whole.
     demands: Option<Demands>,
     alerts: Vec<Alert>,

@@ -11,6 +11,7 @@ pub mod rig;
 mod dead;
 mod faults;
 mod large;
+mod logs;
 mod markers;
 mod measure;
 mod rescues;

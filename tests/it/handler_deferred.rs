@@ -43,6 +43,38 @@ async fn who_can_take_a_later_answer_is_told_where_it_will_be() {
     }
 }
 
+/// A page used to leave out whatever could not be read in that moment, as if it were no more.
+#[tokio::test]
+async fn a_page_of_jobs_is_whole_or_none() {
+    let handler = start_with_pool();
+    let mut jobs = Vec::new();
+    for text in ["x", "y"] {
+        let told = ask(&handler, text, &[("switchyard-lane", "deferred")]).await;
+        jobs.push(told.body["id"].as_str().unwrap().to_owned());
+    }
+    // Another process over the same store, which knows neither.
+    let stage = Stage { folder: handler.stage.folder.clone(), env: handler.stage.env.clone() };
+    let other = stage.listen();
+    let page = async || {
+        let answer = other.get("/api/jobs", KEY).send().await.unwrap();
+        let (status, body) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
+        (
+            status,
+            body["data"].as_array().map_or(0, Vec::len),
+            body["error"]["code"].as_str().map(str::to_owned),
+        )
+    };
+    // A file where the store has a folder: neither there nor not.
+    let folder = handler.stage.folder.join("blob/t/dev/jobs").join(&jobs[0]);
+    let away = folder.with_extension("away");
+    std::fs::rename(&folder, &away).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    assert_eq!(page().await, (503, 0, Some("dependency_failed".to_owned())));
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    assert_eq!(page().await, (200, 2, None));
+}
+
 #[tokio::test]
 async fn a_key_that_was_deferred_tells_202_only_to_those_who_can_take_it() {
     let handler = start_with_pool();

@@ -143,6 +143,23 @@ pub fn with_model(body: &RawValue, model: &str) -> String {
     format!("{}{name}{}", &text[..at], &text[at + found.get().len()..])
 }
 
+/// JSON as it may stand in a line. Line feeds can only stand between its tokens, where a space means the same.
+///
+/// # Errors
+/// With what is no JSON.
+pub fn flat(mut body: Vec<u8>) -> Result<Box<RawValue>, Vec<u8>> {
+    for byte in &mut body {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    let text = String::from_utf8(body).map_err(std::string::FromUtf8Error::into_bytes)?;
+    match serde_json::from_str::<&RawValue>(&text) {
+        Ok(value) => Ok(value.to_owned()),
+        Err(_) => Err(text.into_bytes()),
+    }
+}
+
 /// Cuts text into its lines: at LF only, without a trailing CR; empty lines do not count. The last
 /// line need not end in LF. A byte order mark is the caller's to take off.
 pub fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -205,6 +222,13 @@ mod tests {
                 assert!(line.error.is_none_or(|error| error.code == ANSWER_TOO_LARGE));
             }
         }
+    }
+
+    #[test]
+    fn answers_are_one_line_and_keep_their_numbers() {
+        let body = flat(b"{\n  \"a\": 1.0e-5,\r\n \"b\": \"x\\ny\" }\n".to_vec()).unwrap();
+        assert_eq!(body.get(), "{   \"a\": 1.0e-5,   \"b\": \"x\\ny\" }");
+        assert!(flat(b"<html>".to_vec()).is_err() && flat(vec![0xff]).is_err() && flat(Vec::new()).is_err());
     }
 
     #[test]

@@ -93,7 +93,8 @@ pub const SKEW_MAX_MS: u64 = 5_000;
 pub struct View {
     /// When it was merged, Unix ms.
     pub observed_at: u64,
-    /// Grows with every merge; readers never step back.
+    /// Grows with every merge, also where the view before was lost: Unix ms, or one more than before. Readers
+    /// never step back.
     pub seq: u64,
     /// By the backends' names.
     #[serde(default)]

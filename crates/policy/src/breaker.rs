@@ -16,6 +16,21 @@ pub const OPEN_MAX: Millis = Millis(30_000);
 /// own bound is 220 s).
 pub const PROBE_LOST_AFTER: Millis = Millis(240_000);
 
+/// A backend that had less than this to answer is not blamed for its silence, however little was asked of it.
+const PATIENCE_MIN: Millis = Millis::from_secs(2);
+/// Nor one that had less than this many times what its answer was expected to take: the estimate may be off.
+const PATIENCE_TIMES: u64 = 8;
+/// Nor one whose replica had to start, before this.
+const PATIENCE_WITH_START: Millis = Millis::from_secs(120);
+
+/// Whether a try that was given up after `waited` says something of its backend. A client may ask for an answer
+/// sooner than any backend gives it, and must not close it to the others with that. `expected` is what the
+/// answer was to take; none: a replica had to start.
+pub fn had_time(waited: Millis, expected: Option<Millis>) -> bool {
+    let fair = expected.map_or(PATIENCE_WITH_START, |expected| expected.scaled(PATIENCE_TIMES, 1));
+    waited >= fair.max(PATIENCE_MIN)
+}
+
 /// What a breaker shows to a decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {

@@ -7,7 +7,7 @@ use facts::key::{self, FileKeys, Perishable};
 use facts::{Store, StoreError};
 use futures_util::{StreamExt, stream};
 
-use super::{Deletion, clear, delete, mark_deleted};
+use super::{Deletion, clear, delete, finish_deletion, mark_deleted};
 use crate::act::fact::{self, FactError};
 use crate::act::uploads;
 
@@ -106,7 +106,9 @@ pub async fn file(store: &Store, clock: &Clock, tenant: &str, file: &str) -> Res
         Some((clock.at_ms(found.modified_ms), found.modified_ms))
     };
     if let Some((deleted_ms, _)) = at_ms(keys.deleted()) {
-        clear(store, &keys, &listed).await?;
+        if finish_deletion(store, clock, tenant, &keys).await? == Deletion::InUse {
+            return Ok(Look::Again(now_ms + HOUR_MS));
+        }
         if now_ms < deleted_ms + CURSOR_FOR_MS {
             return Ok(Look::Again(deleted_ms + CURSOR_FOR_MS));
         }

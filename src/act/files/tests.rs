@@ -104,6 +104,29 @@ async fn a_mark_alone_deletes_and_deleting_again_finishes() {
     assert!(!store.exists(&keys.content()).await.unwrap());
 }
 
+/// Whoever deletes marks, then looks for holders. A mark that is there already used to be taken for proof
+/// that somebody had looked: the content went although a batch read it.
+#[tokio::test]
+async fn a_file_that_a_batch_reads_survives_a_deletion_that_broke_off() {
+    let store = Store::memory();
+    let (id, job) = (put(&store, b"x").await, JobId::random());
+    let (keys, of_job) = (FileKeys::new("dev", &id), JobKeys::new("dev", &job));
+    assert!(hold(&store, "dev", &id, &job).await.unwrap());
+    store.create(&of_job.job(), "{}").await.unwrap();
+    let mark = async || mark_deleted(&store, &CLOCK, &keys, 1).await.unwrap();
+
+    mark().await;
+    assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::InUse);
+    assert!(read(&store, "dev", &id, NOW_MS).await.unwrap().is_some(), "it is there again");
+    mark().await;
+    assert!(matches!(expire::file(&store, &CLOCK, "dev", &id).await.unwrap(), expire::Look::Again(_)));
+    assert!(store.exists(&keys.content()).await.unwrap());
+
+    store.create(&of_job.end(), "{}").await.unwrap();
+    assert_eq!(delete(&store, &CLOCK, "dev", &id).await.unwrap(), Deletion::Gone);
+    assert!(!store.exists(&keys.content()).await.unwrap());
+}
+
 #[tokio::test]
 async fn pages_follow_each_other_even_where_files_go() {
     let store = Store::memory();

@@ -82,15 +82,16 @@ impl Jobs {
             compare(job, &lines, ask, &mut found).await;
         }
         found.at_ms = self.now().0;
-        self.store().create(&keys.canary(), text(&found)).await?;
         match &found.wrong {
             None => tracing::info!(vectors = found.vectors, compared = found.compared, "canary passed"),
+            // Before the finding: once that is there, nothing is held any more.
             Some(wrong) => {
                 tracing::error!(wrong, "canary failed; the job is stopped");
                 let reason = format!("the job's first results are unsound, so the rest was not run: {wrong}");
                 self.stop_with(job, StopWhy::Failed, Some(Code::CanaryFailed), &reason).await?;
             }
         }
+        self.store().create(&keys.canary(), text(&found)).await?;
         Ok(())
     }
 }

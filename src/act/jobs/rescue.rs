@@ -13,16 +13,19 @@ use facts::{Job, JobId, id, line};
 use futures_util::{StreamExt as _, stream};
 use policy::rescue::{self, At, RESCUE_WITHIN, SILENT_AFTER};
 use policy::units::{Millis, UnixMs};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::look::{World, is_served};
 use super::survey::{Pass, Survey};
 use super::{Jobs, Trouble, text};
+use crate::failure::{Failure, Kind};
 
 /// A rescue stops by itself this long before its try is over.
 const MARGIN: Millis = Millis::from_secs(40);
 /// Tries of one line.
 const LINE_TRIES: usize = 4;
+/// What is shown of a refusal that is no JSON.
+const SHOWN_CHARS: usize = 200;
 /// Between them.
 const LINE_GAP: Duration = Duration::from_millis(500);
 
@@ -42,7 +45,7 @@ pub enum Rescued {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// JSON.
+    /// JSON, or what else was answered.
     pub body: Bytes,
 }
 
@@ -242,9 +245,21 @@ async fn run_line(job: &Job, n: u64, text: &[u8], ask: &impl Ask) -> Option<Stri
         if attempt > 0 {
             tokio::time::sleep(LINE_GAP * (1 << attempt)).await;
         }
-        let Some(answer) = ask.ask(job, given.body).await else { continue };
-        let body: Option<&RawValue> = serde_json::from_slice(&answer.body).ok();
-        return body.map(|body| line::result(n, &given.custom_id, answer.status, "", body));
+        let Some(Answer { status, body }) = ask.ask(job, given.body).await else { continue };
+        let body = match line::flat(body.into()) {
+            Ok(body) => body,
+            // What is good and no JSON may be better the next time; a refusal stays one.
+            Err(_) if (200..300).contains(&status) => continue,
+            Err(text) => refused(&text),
+        };
+        return Some(line::result(n, &given.custom_id, status, "", &body));
     }
     None
+}
+
+/// A refusal that is no JSON, as of a proxy before the backend, in the form that the worker gives it too.
+fn refused(text: &[u8]) -> Box<RawValue> {
+    let shown: String = String::from_utf8_lossy(text).chars().take(SHOWN_CHARS).collect();
+    let told = Failure::new(Kind::Invalid, "upstream_refused", shown).body();
+    to_raw_value(&told).expect("an error body has only texts")
 }

@@ -1,6 +1,8 @@
 //! A request whose answer comes later: it becomes a job of one line, and the caller a 202. Only those
 //! who said that they can take one get it: SDKs cannot read it.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use facts::file::Block;
 use facts::job::{Estimate, Kind as JobKind};
@@ -11,6 +13,7 @@ use policy::estimate::{self, Choice};
 use policy::request::{Answer, Lane, Operation};
 use policy::units::{Millis, UnixMs};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::infer::Work;
 use crate::act::jobs::accept::{Accepted, New, NewLines};
@@ -31,9 +34,27 @@ const ASK_AGAIN_MAX_S: u64 = 60;
 /// The name of a single request's one item.
 const CUSTOM_ID: &str = "request";
 
-/// Hash of what a client asked for.
-pub fn hash(operation: Operation, body: &[u8]) -> String {
-    key::hex_sha256(&[audit::operation(operation).as_bytes(), b"\n", body].concat())
+/// What a client sent. It is hashed once that is asked for, which of most requests nobody does.
+pub struct Sent {
+    operation: Operation,
+    body: Bytes,
+    hash: OnceLock<String>,
+}
+
+impl Sent {
+    /// This body, for this operation.
+    pub fn new(operation: Operation, body: Bytes) -> Sent {
+        Sent { operation, body, hash: OnceLock::new() }
+    }
+
+    /// The hash of both.
+    fn hash(&self) -> &str {
+        self.hash.get_or_init(|| {
+            let operation = audit::operation(self.operation);
+            let hash = Sha256::new().chain_update(operation).chain_update("\n").chain_update(&self.body);
+            key::hex(&hash.finalize())
+        })
+    }
 }
 
 /// The answer of the job that this very request made before: by its `Idempotency-Key`, or because the
@@ -41,14 +62,14 @@ pub fn hash(operation: Operation, body: &[u8]) -> String {
 ///
 /// # Errors
 /// 409 where the key was used for another body, or for a job that this caller cannot be told of; 503 where nobody can tell.
-pub async fn made_before(work: &Work<'_>, body_hash: &str) -> Result<Option<Response>, Failure> {
+pub async fn made_before(work: &Work<'_>, sent: &Sent) -> Result<Option<Response>, Failure> {
     let (app, tenant) = (work.app, &work.caller.tenant().id);
     if !app.jobs.is_open() {
         return Ok(None);
     }
     if let Some(key) = &work.controls.key {
         let id = JobId::of_key(tenant, audit::operation(work.wanted.operation), key);
-        let found = app.jobs.accepted_before(tenant, &id, body_hash).await.map_err(trouble)?;
+        let found = app.jobs.accepted_before(tenant, &id, sent.hash()).await.map_err(trouble)?;
         return match found {
             Some(Accepted::Job(job)) if work.wanted.answer == Answer::LaterWelcome => {
                 Ok(Some(accepted(work, &job).await?))
@@ -62,7 +83,7 @@ pub async fn made_before(work: &Work<'_>, body_hash: &str) -> Result<Option<Resp
     if !is_repeat || work.wanted.answer != Answer::LaterWelcome {
         return Ok(None);
     }
-    let found = app.jobs.made_lately(tenant, body_hash, REPEAT_WITHIN_MS).await.map_err(trouble)?;
+    let found = app.jobs.made_lately(tenant, sent.hash(), REPEAT_WITHIN_MS).await.map_err(trouble)?;
     match found {
         Some(job) => Ok(Some(accepted(work, &job).await?)),
         None => Ok(None),
@@ -78,7 +99,7 @@ pub async fn accept(
     decision: &Decision,
     choice: &Choice,
     body: &Bytes,
-    body_hash: &str,
+    sent: &Sent,
 ) -> Result<Response, Failure> {
     let (app, wanted, tenant) = (work.app, &work.wanted, &work.caller.tenant().id);
     let operation = wanted.operation;
@@ -103,7 +124,7 @@ pub async fn accept(
         url: realtime::url(operation).to_owned(),
         model: (work.model.spec.id.clone(), work.model.spec.digest.clone()),
         class: class(work.caller.class(work.controls.class)?),
-        body_hash: body_hash.to_owned(),
+        body_hash: sent.hash().to_owned(),
         deadline: wanted.deadline.unwrap_or(wanted.arrived + WINDOW),
         max_cost: wanted.max_cost,
         labels: std::collections::BTreeMap::new(),

@@ -15,7 +15,7 @@ use wire::catalogue::Permission;
 
 use super::charge::{self, Account};
 use super::controls::{self, Controls, HEADERS_WITHIN};
-use super::defer;
+use super::defer::{self, Sent};
 use super::models::unknown;
 use super::refuse;
 use super::shape::{self, Shape};
@@ -51,16 +51,16 @@ pub async fn answer(app: &App, mut request: Request, operation: Operation) -> Re
         app.metrics.marked_repeat();
     }
     let wanted = wanted(model, operation, &shape, &controls, now);
-    let body_hash = defer::hash(operation, &body);
+    let sent = Sent::new(operation, body.clone());
     let tier = shape.tier_named.then_some(shape.tier);
     let body = shape.named(&body, &model.spec.id);
     let work =
         Work { app, catalogue: &catalogue, model, wanted, controls, request: &request, caller: &caller };
-    if let Some(known) = defer::made_before(&work, &body_hash).await? {
+    if let Some(known) = defer::made_before(&work, &sent).await? {
         return Ok(known);
     }
     work.controls.judge(now)?;
-    let answer = work.run(body, &body_hash).await?;
+    let answer = work.run(body, &sent).await?;
     match tier {
         Some(asked) => tier::tell(answer, operation, asked).await,
         None => Ok(answer),
@@ -164,7 +164,7 @@ pub struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn run(&self, body: Bytes, body_hash: &str) -> Result<Response, Failure> {
+    async fn run(&self, body: Bytes, sent: &Sent) -> Result<Response, Failure> {
         let mut tried = Vec::new();
         let mut account = None;
         for _ in 0..TRIES_MAX {
@@ -188,7 +188,7 @@ impl Work<'_> {
                 return Ok(self.tell_limits(refuse::limited(&limited)));
             }
             if choice.lane == Lane::Deferred {
-                return defer::accept(self, &decision, choice, &body, body_hash).await;
+                return defer::accept(self, &decision, choice, &body, sent).await;
             }
             let account = account.get_or_insert_with(|| Account::open(self, choice.cost));
             let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);

@@ -11,6 +11,7 @@ use handler::act::jobs::accept::{Accepted, NewLines};
 use serde_json::json;
 use serde_json::value::to_raw_value;
 
+use super::faults::{at_every_fault, sweep_under};
 use super::items::{blocks, input_line};
 use super::rig::{FAST, Rig, TENANT};
 use crate::handler_stage::{Step, Upstream};
@@ -94,6 +95,22 @@ async fn an_unsound_first_chunk_stops_its_job_and_is_kept() {
         assert_eq!(stop.code.as_deref(), Some("canary_failed"));
         assert!(stop.reason.contains(told), "{}", stop.reason);
     }
+}
+
+/// What was found used to be written before the stop: a process that died in between released the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unsound_first_chunk_stops_its_job_whoever_dies_over_it() {
+    at_every_fault(4, async |fault| {
+        let rig = Rig::start(FAST).await;
+        let job = large_job(&rig, LONG).await;
+        put_first_chunk(&rig, &job, &unit(0.0)).await;
+        let done = sweep_under(&rig, &fault).await;
+        let end = rig.recover(&job.job).await;
+        assert_eq!((end.status, end.counts.unfinished), (Status::Failed, LINES - 1));
+        assert!(canary(&rig, &job).await.is_none_or(|found| found.wrong.is_some()));
+        done
+    })
+    .await;
 }
 
 #[tokio::test]

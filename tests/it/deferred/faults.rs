@@ -149,7 +149,7 @@ async fn a_sweep_may_die_over_a_job_that_is_to_stop() {
     .await;
 }
 
-async fn sweep_under(rig: &Rig, fault: &Arc<Fault>) -> bool {
+pub async fn sweep_under(rig: &Rig, fault: &Arc<Fault>) -> bool {
     let app = rig.process_with(Some(Arc::clone(fault))).await;
     until_killed(fault, sweep::run(&app, &tick())).await.is_some()
 }

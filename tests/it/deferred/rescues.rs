@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use facts::key::JobKeys;
-use facts::{Job, JobId, Store};
+use facts::{Job, JobId, Store, line};
 use handler::act::jobs::accept::Accepted;
 use handler::act::jobs::look::World;
 use handler::act::jobs::rescue::{Answer, Ask, Rescued};
@@ -211,4 +211,59 @@ async fn a_rescue_whose_lines_are_answered_is_not_silent_in_its_own_process() {
     let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &slow).await.unwrap();
     assert_eq!(slow.came_to.into_inner().unwrap(), [Rescued::NotDue]);
     assert_eq!((rescued, rig.tries(&job.job).await), (Rescued::Done, 1));
+}
+
+/// A realtime lane that answers its first line in this way, and the others like the echo.
+struct Odd {
+    status: u16,
+    body: &'static str,
+    asked: AtomicUsize,
+}
+
+impl Ask for Odd {
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    async fn ask(&self, _: &Job, body: &RawValue) -> Option<Answer> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Some(Answer { status: self.status, body: self.body.into() });
+        }
+        let body: Value = serde_json::from_str(body.get()).unwrap();
+        Some(Answer { status: 200, body: echoed(body["input"].as_str().unwrap()).into() })
+    }
+}
+
+/// An answer of several lines used to become several lines of the result, and one that is no JSON used to
+/// break off the rescue of the whole shard, again and again until the deadline.
+#[tokio::test]
+async fn whatever_a_replica_answers_becomes_one_line() {
+    let html = "<html>\n413 Request Entity Too Large\n</html>";
+    let cases = [
+        (200, "{\r\n  \"a\": 1\n}\n", 200, "a"),
+        (400, "{\n  \"error\": { \"message\": \"too long\" }\n}", 400, "error"),
+        (413, html, 413, "error"),
+        // What is good and no JSON is asked for again.
+        (200, html, 200, "of"),
+        (200, "", 200, "of"),
+    ];
+    for (status, body, told, member) in cases {
+        let rig = Rig::start(1.0).await;
+        let job = rig.job(LONG).await;
+        let keys = JobKeys::new(TENANT, &job.job);
+        rig.store.create(&keys.promote(), "").await.unwrap();
+        let app = rig.process().await;
+        let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
+        let world = World { catalogue: &catalogue, knobs: &knobs };
+        let odd = Odd { status, body, asked: AtomicUsize::new(0) };
+        let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &odd).await.unwrap();
+        assert_eq!(rescued, Rescued::Done, "{status} {body:?}");
+        let chunk = rig.store.get(&keys.chunk(0, 0)).await.unwrap().content;
+        let lines: Vec<line::OutLine<'_>> =
+            line::split(&chunk).map(|text| serde_json::from_slice(text).unwrap()).collect();
+        let [line] = &lines[..] else { panic!("{} lines of {status} {body:?}", lines.len()) };
+        let response = line.response.as_ref().unwrap();
+        let answered: Value = serde_json::from_str(response.body.get()).unwrap();
+        assert_eq!((response.status_code, answered.get(member).is_some()), (told, true), "{answered}");
+    }
 }

@@ -491,6 +491,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Has the process write this into its log.
+    pub fn write_log(&self, text: &str) {
+        std::fs::write(self.folder.with_file_name("stderr.txt"), text).unwrap();
+    }
+
     /// The process ends with this code. One that was killed meanwhile does not mind.
     pub fn end(&self, code: i32) {
         let written = std::fs::remove_file(self.folder.join("up"))

@@ -76,6 +76,22 @@ async fn a_server_that_says_when_to_come_back_is_not_asked_sooner() {
     assert!(asked[1] - asked[0] >= Duration::from_millis(300), "pauses of its own are 5 ms");
 }
 
+/// A server that asks for no pause at all used to be asked as fast as the network goes, for minutes.
+#[tokio::test]
+async fn a_server_that_is_down_is_left_alone_whatever_pause_it_asks_for() {
+    for asked in ["retry-after: 0\r\n", "retry-after-ms: 0\r\n", "retry-after: 0.0001\r\n"] {
+        let server = Scripted::plain(move |_| Reply::Http(503, asked, "{}".to_owned())).await;
+        let pause = Duration::from_millis(40);
+        let patience = Patience { pause, pause_max: pause, ..impatient() };
+        let fixture = Fixture::new(&lines(1), 1, 1);
+        let store = Store::memory();
+        fixture.put(&store).await;
+        let error = fixture.run(&store, &backend_with(&server, 1, patience)).await.expect_err(asked);
+        assert_eq!(Exit::from(&error), Exit::Backend);
+        assert!(server.calls() <= 9, "{asked:?}: {} calls in 200 ms", server.calls());
+    }
+}
+
 #[tokio::test]
 async fn requests_go_out_whole_and_never_more_than_asked_for() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
