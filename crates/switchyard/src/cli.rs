@@ -74,8 +74,10 @@ pub enum Command {
     ///
     /// Exit code: 0 all is well; 1 there are warnings, or doctor itself failed; 2 something is broken.
     Doctor(Doctor),
-    /// Tell what a month cost, by team or otherwise: rows add up to the total, idle machines and starts have
-    /// rows of their own, and beside each stands the same work, all of it in the realtime lane.
+    /// Tell what a month cost, by team or otherwise.
+    ///
+    /// Rows add up to the total, idle machines and starts have rows of their own, and beside each stands the
+    /// same work, all of it in the realtime lane.
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Report(Report),
@@ -203,7 +205,8 @@ pub struct Up {
     #[arg(long, value_name = "URL", value_parser = loopback_url)]
     pub webhook: Option<String>,
     /// Catalogue whose models, backends, pools and tenants are added to the local ones: to put vLLM or
-    /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY.
+    /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY, secrets of its
+    /// webhooks from those that end in _WEBHOOK_SECRET.
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
     /// Keep queues and facts in a storage emulator that runs on this machine: `UseDevelopmentStorage=true`,
@@ -314,7 +317,7 @@ pub struct Why {
     /// the workers.
     #[arg(long)]
     pub trace: bool,
-    /// Print the job as one JSON object.
+    /// Print the job as one JSON object, and then each line of its logs and its trace as one.
     #[arg(long)]
     pub json: bool,
 }

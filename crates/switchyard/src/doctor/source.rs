@@ -69,7 +69,7 @@ impl Source {
             ))),
             Ok(ready) => {
                 let mut settings: Vec<_> = ready.settings.into_iter().collect();
-                settings.extend(place.backend_keys());
+                settings.extend(place.catalogue_secrets());
                 let title = format!("the stack in {}", state.display());
                 let handler =
                     Some(Path::new(&ready.app_root).join(HANDLER)).filter(|handler| handler.is_file());
