@@ -2,14 +2,14 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::disallowed_methods, reason = "starts the program under test")]
 
+mod wait;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Every wait ends with a failure after this; debug builds on a busy machine are slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+use wait::until;
 
 struct Up {
     process: Child,
@@ -48,17 +48,6 @@ impl Drop for Up {
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
