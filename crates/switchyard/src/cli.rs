@@ -23,10 +23,14 @@ pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};
 use crate::client::{JobId, Key};
 use crate::submit::wishes::{Deadline, Endpoint, Label, MaxCost};
 
+/// Of every command that does not say otherwise.
+const EXIT_CODES: &str =
+    "Exit code: 0 done; 1 it failed; 2 the command line is wrong. Some commands say more: COMMAND --help.";
+
 /// Sends each inference request where the money is best spent. This command runs all of it on
 /// one machine, without Azure.
 #[derive(Debug, Parser)]
-#[command(name = "switchyard", version, arg_required_else_help = true)]
+#[command(name = "switchyard", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -161,7 +165,7 @@ pub struct Demo {
     /// Sentences of the deferred job; more of them leave less time for a rescue.
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1_000..=12_000))]
     pub sentences: u32,
-    /// Play a day of the pool instead: from no node and back, with a storm of evictions (five minutes).
+    /// Play a day of the pool instead: from no node and back, with a storm of evictions (three and a half minutes).
     #[arg(long, conflicts_with = "sentences")]
     pub day: bool,
     /// Take the programs that lie beside this one, without building.

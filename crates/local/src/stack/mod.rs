@@ -221,7 +221,7 @@ impl Stack {
     pub fn check(storage: Option<&str>, further: Option<&Path>, clock: Clock) -> Result<(), Error> {
         storage.map_or(Ok(()), |storage| storage::check(storage, clock))?;
         let read = further.map_or(Ok(Value::Null), catalogue::read_further);
-        read.map(drop).map_err(io("the further catalogue"))
+        read.map(drop).map_err(io("--catalogue"))
     }
 
     /// Starts everything and returns when the handler answers.
@@ -435,7 +435,7 @@ async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys
         let made = Made { backend_url, replicas, cold_start, nodes, boot, model, webhook, clock, keys };
         let mut catalogue = catalogue::catalogue(&facts, &made);
         if let Some(further) = &further {
-            catalogue::add_from(&mut catalogue, further).map_err(io("the further catalogue"))?;
+            catalogue::add_from(&mut catalogue, further).map_err(io("--catalogue"))?;
         }
         catalogue::keep_tenants(&mut catalogue, std::fs::read(&file).ok().as_deref());
         write_whole(&file, format!("{catalogue:#}\n").as_bytes()).map_err(io("cannot write the catalogue"))
