@@ -89,7 +89,7 @@ async fn one_trace_leads_from_the_request_to_the_worker(up: &Up, ready: &Value) 
             "handler  call POST queue messages at 127.0.0.1:".to_owned(),
             "handler  log job accepted".to_owned(),
             "handler  log a shard is sent".to_owned(),
-            "handler  task added".to_owned(),
+            "handler  step task added".to_owned(),
             "worker   log ".to_owned(),
         ];
         wanted.iter().all(|wanted| told.contains(wanted)).then_some(())
