@@ -114,7 +114,7 @@ impl App {
         };
         found.ok_or_else(|| {
             let message =
-                "no catalogue could be read yet; the operator finds the cause at /api/health and in the log";
+                "no catalogue could be read yet; `switchyard doctor` and the log tell the operator why";
             Failure::new(Kind::Unavailable, "no_catalogue", message).retry_after(2_000)
         })
     }

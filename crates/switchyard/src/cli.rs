@@ -23,10 +23,14 @@ pub use tenant::{Limits, Tenant, TenantCommand, TenantWebhook};
 use crate::client::{JobId, Key};
 use crate::submit::wishes::{Deadline, Endpoint, Label, MaxCost};
 
+/// Of every command that does not say otherwise.
+const EXIT_CODES: &str =
+    "Exit code: 0 done; 1 it failed; 2 the command line is wrong. Some commands say more: COMMAND --help.";
+
 /// Sends each inference request where the money is best spent. This command runs all of it on
 /// one machine, without Azure.
 #[derive(Debug, Parser)]
-#[command(name = "switchyard", version, arg_required_else_help = true)]
+#[command(name = "switchyard", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -74,8 +78,10 @@ pub enum Command {
     ///
     /// Exit code: 0 all is well; 1 there are warnings, or doctor itself failed; 2 something is broken.
     Doctor(Doctor),
-    /// Tell what a month cost, by team or otherwise: rows add up to the total, idle machines and starts have
-    /// rows of their own, and beside each stands the same work, all of it in the realtime lane.
+    /// Tell what a month cost, by team or otherwise.
+    ///
+    /// Rows add up to the total, idle machines and starts have rows of their own, and beside each stands the
+    /// same work, all of it in the realtime lane.
     ///
     /// For operators: the key is an admin key (--key, or setting SWITCHYARD_ADMIN_KEY with SWITCHYARD_URL).
     Report(Report),
@@ -159,7 +165,7 @@ pub struct Demo {
     /// Sentences of the deferred job; more of them leave less time for a rescue.
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1_000..=12_000))]
     pub sentences: u32,
-    /// Play a day of the pool instead: from no node and back, with a storm of evictions (five minutes).
+    /// Play a day of the pool instead: from no node and back, with a storm of evictions (three and a half minutes).
     #[arg(long, conflicts_with = "sentences")]
     pub day: bool,
     /// Take the programs that lie beside this one, without building.
@@ -203,7 +209,8 @@ pub struct Up {
     #[arg(long, value_name = "URL", value_parser = loopback_url)]
     pub webhook: Option<String>,
     /// Catalogue whose models, backends, pools and tenants are added to the local ones: to put vLLM or
-    /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY.
+    /// Azure OpenAI beside them. Keys of its backends come from settings that end in _API_KEY, secrets of its
+    /// webhooks from those that end in _WEBHOOK_SECRET.
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
     /// Keep queues and facts in a storage emulator that runs on this machine: `UseDevelopmentStorage=true`,
@@ -314,7 +321,7 @@ pub struct Why {
     /// the workers.
     #[arg(long)]
     pub trace: bool,
-    /// Print the job as one JSON object.
+    /// Print the job as one JSON object, and then each line of its logs and its trace as one.
     #[arg(long)]
     pub json: bool,
 }

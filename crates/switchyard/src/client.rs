@@ -2,7 +2,7 @@
 //!
 //! The key goes into one header, which nothing prints.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -229,7 +229,7 @@ impl Client {
                 (root(url)?, key.ok_or_else(missing)?, "")
             }
             None => {
-                let ready = running(state.join(READY_FILE))?;
+                let ready = running(&state, target.state.is_some())?;
                 // A key from the settings belongs to the address there, not to this stack.
                 let url = root(&ready.host_url)?;
                 let key = target.key.clone().unwrap_or_else(|| Key::new((whose.of)(ready)));
@@ -409,9 +409,14 @@ impl Client {
     }
 }
 
-fn running(file: PathBuf) -> Result<Ready, Failure> {
+fn running(state: &Path, is_named: bool) -> Result<Ready, Failure> {
+    let file = state.join(READY_FILE);
+    let named = state.display();
     Ready::read(&file).map_err(|error| {
         match error.kind() {
+        std::io::ErrorKind::NotFound if is_named => {
+            Failure(format!("no stack runs with state folder {named}; start one by `switchyard up --state {named}`"))
+        }
         std::io::ErrorKind::NotFound => Failure(
             "no stack runs in this working copy; start one by `switchyard up`, or name a deployment by --url \
              and --key (settings SWITCHYARD_URL and SWITCHYARD_API_KEY)"

@@ -78,7 +78,7 @@ async fn watch(client: &Client, flags: &Jobs, place: &Place, printer: &Printer) 
     }
 }
 
-const HEAD: [&str; 6] = ["job", "status", "items", "deadline", "reason", "cost"];
+const HEAD: [&str; 6] = ["job", "status", "items", "deadline/end", "reason", "cost"];
 
 fn table(rows: &[[String; 6]], printer: &Printer) {
     if rows.is_empty() {

@@ -39,6 +39,11 @@ struct Knob {
 pub async fn run(command: cli::Knobs, place: &Place, printer: &Printer) -> Result<(), Failure> {
     let client = Client::find_as_operator(command.target(), place)?;
     let ask = |method: Method, path: &'static [&'static str]| client.request(method, path);
+    let is_change = matches!(command, cli::Knobs::Set(_) | cli::Knobs::Rollback(_));
+    let before = match is_change {
+        true => Some(read(&client.json(|| ask(Method::GET, LIST)).await?)?),
+        false => None,
+    };
     let page: Value = match &command {
         cli::Knobs::List(_) => client.json(|| ask(Method::GET, LIST)).await?,
         cli::Knobs::Set(set) => {
@@ -56,13 +61,15 @@ pub async fn run(command: cli::Knobs, place: &Place, printer: &Printer) -> Resul
         }
     };
     printer.record(&page);
-    let page = Page::deserialize(&page)
-        .map_err(|error| Failure(format!("the page of knobs is not understood: {error}")))?;
-    for line in lines(&page) {
-        printer.say(&line);
+    let page = read(&page)?;
+    match before {
+        Some(before) => tell_changes(&changes(&before, &page), printer),
+        None => {
+            printer.say(&head(&page));
+            let rows: Vec<_> = page.knobs.iter().map(row).collect();
+            printer.table(["knob", "value", "default", "may be"], &rows);
+        }
     }
-    let rows: Vec<_> = page.knobs.iter().map(row).collect();
-    printer.table(["knob", "value", "default", "may be"], &rows);
     match page.refused {
         Some(why) => Err(Failure(format!("the newest set is not in force: {why}"))),
         None => Ok(()),
@@ -73,8 +80,27 @@ const LIST: &[&str] = &["operate", "knobs"];
 const ROLLBACK: &[&str] = &["operate", "knobs", "rollback"];
 const REFRESH: &[&str] = &["operate", "knobs", "refresh"];
 
-fn lines(page: &Page) -> Vec<String> {
-    let read = match page.age_s {
+fn read(page: &Value) -> Result<Page, Failure> {
+    Page::deserialize(page).map_err(|error| Failure(format!("the page of knobs is not understood: {error}")))
+}
+
+/// What is another value than before, or is given where it was not.
+fn changes(before: &Page, after: &Page) -> Vec<[String; 3]> {
+    let pairs = before.knobs.iter().zip(&after.knobs);
+    let pairs = pairs.filter(|(was, is)| (&was.value, was.is_given) != (&is.value, is.is_given));
+    pairs.map(|(was, is)| [is.name.clone(), value(was), value(is)]).collect()
+}
+
+fn tell_changes(changes: &[[String; 3]], printer: &Printer) {
+    if changes.is_empty() {
+        printer.say("nothing is another value than before; `switchyard knobs list` shows them all");
+    } else {
+        printer.table(["knob", "was", "is"], changes);
+    }
+}
+
+fn head(page: &Page) -> String {
+    match page.age_s {
         Some(age) if page.is_kept => {
             format!(
                 "knobs from the {}, kept from {} ago: this process could not read them yet",
@@ -84,14 +110,16 @@ fn lines(page: &Page) -> Vec<String> {
         }
         Some(age) => format!("knobs from the {}, read {} ago", page.from, span(age * 1_000)),
         None => format!("the defaults: no good set was read from the {} so far", page.from),
-    };
-    vec![read]
+    }
 }
 
 fn row(knob: &Knob) -> [String; 4] {
+    [knob.name.clone(), value(knob), shown(&knob.default), knob.may_be.clone()]
+}
+
+fn value(knob: &Knob) -> String {
     let mark = if knob.is_given { "" } else { " (default)" };
-    let value = format!("{}{mark}", shown(&knob.value));
-    [knob.name.clone(), value, shown(&knob.default), knob.may_be.clone()]
+    format!("{}{mark}", shown(&knob.value))
 }
 
 fn shown(value: &Value) -> String {
@@ -117,10 +145,23 @@ mod tests {
 
     #[test]
     fn the_head_says_where_from_and_how_old() {
-        let head = |change| lines(&page(change)).join("\n");
+        let head = |change| head(&page(change));
         assert!(head(json!({})).starts_with("knobs from the vault, read "));
         assert!(head(json!({ "is_kept": true })).contains("kept from"));
         assert!(head(json!({ "age_s": null })).starts_with("the defaults"));
+    }
+
+    #[test]
+    fn a_change_shows_what_was_and_what_is() {
+        let of = |value: u64, is_given: bool| {
+            let knob = |name: &str, value: u64, is_given: bool| json!({ "name": name, "value": value, "default": 10, "is_given": is_given, "may_be": "" });
+            page(json!({ "knobs": [knob("max-aca-replicas", value, is_given), knob("other", 1, true)] }))
+        };
+        let change =
+            |was: &str, is: &str| vec![["max-aca-replicas".to_owned(), was.to_owned(), is.to_owned()]];
+        assert_eq!(changes(&of(10, false), &of(4, true)), change("10 (default)", "4"));
+        assert_eq!(changes(&of(10, true), &of(10, false)), change("10", "10 (default)"));
+        assert!(changes(&of(4, true), &of(4, true)).is_empty());
     }
 
     #[test]

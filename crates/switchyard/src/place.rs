@@ -80,11 +80,12 @@ impl Place {
         &self.environment
     }
 
-    /// Settings that may be keys of backends: their names end as a catalogue demands. This command's own
-    /// key is none of them.
-    pub fn backend_keys(&self) -> Vec<(String, String)> {
-        let is_key = |name: &str| name.ends_with("_API_KEY") && name != API_KEY;
-        self.environment.iter().filter(|(name, _)| is_key(name)).cloned().collect()
+    /// Settings that a catalogue may name, keys of backends and secrets of webhooks: their names end as it
+    /// demands. This command's own key is none of them.
+    pub fn catalogue_secrets(&self) -> Vec<(String, String)> {
+        let ends = |name: &str| ["_API_KEY", "_WEBHOOK_SECRET"].iter().any(|end| name.ends_with(end));
+        let is_secret = |name: &str| ends(name) && name != API_KEY;
+        self.environment.iter().filter(|(name, _)| is_secret(name)).cloned().collect()
     }
 
     /// The folder with `host.json` and `functions/`: the working copy that this program was built

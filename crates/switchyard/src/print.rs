@@ -39,9 +39,10 @@ impl Printer {
         !self.is_json && std::io::stderr().is_terminal()
     }
 
-    /// One line of progress that replaces the one before.
+    /// One line of progress that replaces the one before. The terminal cuts what it has no room for (DECAWM):
+    /// of a line that goes on below, only the last row would be replaced.
     pub fn redraw(&self, line: &str) {
-        written(write!(std::io::stderr(), "\r\x1b[2K{line}"));
+        written(write!(std::io::stderr(), "\r\x1b[2K\x1b[?7l{line}\x1b[?7h"));
     }
 
     /// Empties the line that was redrawn.

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use local::stack::keys::{Key, write_whole};
+use reqwest::Url;
 use serde_json::{Value, json};
 use wire::catalogue::Catalogue;
 
@@ -14,6 +15,8 @@ use crate::cli::{Limits, Tenant, TenantCommand, TenantWebhook};
 use crate::place::Place;
 use crate::print::Printer;
 
+/// What settings with secrets of webhooks end in, so that a catalogue cannot name any other secret.
+const SECRET_SETTING: &str = "_WEBHOOK_SECRET";
 /// The catalogue of a stack, in its state folder.
 const IN_STATE: &str = "blobs/config/catalogue.json";
 
@@ -25,17 +28,42 @@ pub fn run(flags: &Tenant, place: &Place, printer: &Printer) -> Result<(), Failu
     let file = file(flags, place);
     let mut catalogue = read(&file)?;
     let done = match &flags.command {
-        TenantCommand::List => return list(&catalogue, flags, printer),
+        TenantCommand::List => return list(&catalogue, printer),
         TenantCommand::Add { name, permissions, limits } => add(&mut catalogue, name, permissions, limits)?,
+        TenantCommand::Limit { limits, .. } if *limits == Limits::default() => {
+            let help = "`switchyard tenant limit --help` lists them all";
+            return Err(Failure(format!("give a limit to change, as --usd-per-day 20; {help}")));
+        }
         TenantCommand::Limit { name, limits } => {
             set(tenant(&mut catalogue, name)?, limits);
             json!({ "tenant": name, "changed": true })
         }
         TenantCommand::Revoke { name, prefix } => revoke(&mut catalogue, name, prefix)?,
-        TenantCommand::Webhook { name, what } => webhook(tenant(&mut catalogue, name)?, name, what)?,
+        TenantCommand::Webhook { name, what } => {
+            if let TenantWebhook::Add { url, secret_setting } = what {
+                check_webhook(url, secret_setting, flags.catalogue.is_none())?;
+            }
+            webhook(tenant(&mut catalogue, name)?, name, what)?
+        }
     };
     write(&file, &catalogue)?;
     tell(&done, flags, printer);
+    Ok(())
+}
+
+/// What handlers refuse in any case: they would go on with the catalogue before, and a new one would have none.
+/// A stack on this machine tells webhooks here too.
+fn check_webhook(url: &str, secret_setting: &str, is_here: bool) -> Result<(), Failure> {
+    let read = Url::parse(url).map_err(|error| Failure(format!("the webhook's URL is none ({error})")))?;
+    let is_local = matches!(read.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    if read.scheme() != "https" && !(is_here && is_local && read.scheme() == "http") {
+        return Err(Failure(format!("`{url}` is not https; give an https URL on the Internet")));
+    }
+    if !secret_setting.ends_with(SECRET_SETTING) {
+        return Err(Failure(format!(
+            "--secret-setting is `{secret_setting}`; name a setting of the handler that ends in {SECRET_SETTING}"
+        )));
+    }
     Ok(())
 }
 
@@ -134,7 +162,7 @@ fn webhook(tenant: &mut Value, name: &str, what: &TenantWebhook) -> Result<Value
         }
         TenantWebhook::Add { url, secret_setting } => {
             all.push(json!({ "url": url, "secret_setting": secret_setting }));
-            Ok(json!({ "tenant": name, "url": url, "added": true }))
+            Ok(json!({ "tenant": name, "url": url, "secret_setting": secret_setting, "added": true }))
         }
         TenantWebhook::Remove { url } => {
             let at = all.iter().position(|webhook| webhook["url"] == *url);
@@ -144,7 +172,7 @@ fn webhook(tenant: &mut Value, name: &str, what: &TenantWebhook) -> Result<Value
     }
 }
 
-fn list(catalogue: &Value, flags: &Tenant, printer: &Printer) -> Result<(), Failure> {
+fn list(catalogue: &Value, printer: &Printer) -> Result<(), Failure> {
     let none = Vec::new();
     for tenant in catalogue["tenants"].as_array().unwrap_or(&none) {
         let keys = tenant["keys"].as_array().unwrap_or(&none).iter();
@@ -152,23 +180,55 @@ fn list(catalogue: &Value, flags: &Tenant, printer: &Printer) -> Result<(), Fail
             keys.map(|key| json!({ "prefix": key["prefix"], "permissions": key["permissions"] })).collect();
         let weight = tenant["weight"].as_u64().unwrap_or(1);
         let (id, limits, classes) = (&tenant["id"], &tenant["limits"], &tenant["classes"]);
-        let shown =
-            json!({ "tenant": id, "weight": weight, "limits": limits, "classes": classes, "keys": keys });
-        tell(&shown, flags, printer);
+        let shown = json!({
+            "tenant": id, "weight": weight, "limits": limits, "classes": classes, "keys": keys,
+            "webhooks": tenant["webhooks"].as_array().unwrap_or(&none),
+        });
+        printer.record(&shown);
+        described(&shown).iter().for_each(|line| printer.say(line));
     }
     Ok(())
 }
 
-/// One object a line for programs, a name and a value a line for people.
+/// A tenant as people read it.
+fn described(tenant: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let all =
+        |value: &Value| value.as_array().map(|each| each.iter().map(text).collect::<Vec<_>>().join(", "));
+    let limits = tenant["limits"].as_object().into_iter().flatten().filter(|(_, limit)| !limit.is_null());
+    let limits: Vec<String> = limits.map(|(name, limit)| format!("{name} {limit}")).collect();
+    let mut rows = vec![
+        ("weight", text(&tenant["weight"])),
+        ("classes", all(&tenant["classes"]).unwrap_or_else(|| "all".to_owned())),
+        ("limits", if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }),
+    ];
+    for key in tenant["keys"].as_array().into_iter().flatten() {
+        let may = all(&key["permissions"]).unwrap_or_default();
+        rows.push(("key", format!("{}  may {may}", text(&key["prefix"]))));
+    }
+    for webhook in tenant["webhooks"].as_array().into_iter().flatten() {
+        rows.push(("webhook", format!("{}  {}", text(&webhook["url"]), text(&webhook["secret_setting"]))));
+    }
+    let rows = rows.into_iter().map(|(name, value)| format!("  {name:<8} {value}"));
+    std::iter::once(text(&tenant["tenant"])).chain(rows).collect()
+}
+
+/// One object for programs; for people a name and a value a line, and what to know besides.
 fn tell(done: &Value, flags: &Tenant, printer: &Printer) {
     if flags.json {
         return printer.result(&done.to_string());
     }
-    for (name, value) in done.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+    for (name, value) in done.as_object().into_iter().flatten() {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        printer.say(&format!("{name:<16} {text}"));
+        printer.say(&format!("{:<16} {text}", name.replace('_', " ")));
     }
     if done["key"].is_string() {
         printer.say("the key is shown this once; only its hash is kept");
     }
+    if let (Some(setting), true) = (done["secret_setting"].as_str(), done["added"] == true) {
+        printer.say(&format!(
+            "every handler needs setting {setting} (`whsec_…`): one that has it not refuses this catalogue"
+        ));
+    }
+    printer.say("handlers read a changed catalogue within 65 s; `switchyard knobs refresh` is at once");
 }

@@ -1,7 +1,9 @@
 //! `switchyard why JOB --trace`: everything that was told under a job's trace id, in the order of time: the
 //! client's request, calls and log lines of the handler, lines of the workers.
 
-use serde_json::Value;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
 use wire::jobs::JobView;
 
 use local::stack::{READY_FILE, Ready};
@@ -14,9 +16,12 @@ use crate::print::Printer;
 use crate::render::instant_ms;
 
 /// One thing that was told.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Line {
+    object: &'static str,
+    #[serde(skip)]
     at_ms: u64,
+    /// To the millisecond, whoever told it, so that lines stand below each other.
     at: String,
     by: &'static str,
     what: String,
@@ -34,6 +39,7 @@ pub(crate) async fn show(
     printer: &Printer,
 ) -> Result<(), Failure> {
     let Some(trace) = &job.trace_id else {
+        printer.record(&json!({ "object": "trace_query", "query": null }));
         printer.say("it was sent without a trace");
         return Ok(());
     };
@@ -42,6 +48,7 @@ pub(crate) async fn show(
         Some(ready) => told(&ready, trace).await?,
         None => {
             printer.say("in the logs of Application Insights:");
+            printer.record(&json!({ "object": "trace_query", "query": query(trace) }));
             printer.say(&format!("  {}", query(trace)));
             Vec::new()
         }
@@ -50,6 +57,7 @@ pub(crate) async fn show(
     lines.sort_by_key(|line| line.at_ms);
     printer.say(&format!("trace {trace}"));
     for line in &lines {
+        printer.record(line);
         printer.say(&format!("  {}  {:<8} {}", line.at, line.by, line.what));
     }
     Ok(())
@@ -90,7 +98,7 @@ fn envelope(envelope: &Value) -> Option<Line> {
         "RemoteDependencyData" => {
             let (name, target) = (text(&data["name"]), text(&data["target"]));
             if target.is_empty() {
-                ("handler", name)
+                ("handler", format!("step {name}"))
             } else {
                 ("handler", format!("call {name} at {target} -> {}", text(&data["resultCode"])))
             }
@@ -98,7 +106,26 @@ fn envelope(envelope: &Value) -> Option<Line> {
         "MessageData" => ("handler", format!("log {}", logged(data["message"].as_str()?))),
         _ => return None,
     };
-    Some(Line { at_ms: instant_ms(at)?, at: at.to_owned(), by, what })
+    Line::new(instant_ms(at)?, by, what)
+}
+
+impl Line {
+    fn new(at_ms: u64, by: &'static str, what: String) -> Option<Line> {
+        Some(Line { object: "trace_line", at_ms, at: stamp(at_ms)?, by, what })
+    }
+}
+
+/// `2026-11-21T09:00:00.500Z`
+fn stamp(at_ms: u64) -> Option<String> {
+    let at = Timestamp::from_millisecond(i64::try_from(at_ms).ok()?).ok()?;
+    Some(at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
+/// A line that a task wrote, as people read it; as it is where it is no line of a log.
+pub(crate) fn readable(line: &str) -> String {
+    let at = |read: Value| instant_ms(read["timestamp"].as_str()?).and_then(stamp);
+    let at = serde_json::from_str(line).ok().and_then(at);
+    at.map_or_else(|| line.to_owned(), |at| format!("{at}  {}", logged(line)))
 }
 
 fn worker(line: &str, trace: &str) -> Option<Line> {
@@ -106,13 +133,7 @@ fn worker(line: &str, trace: &str) -> Option<Line> {
         return None;
     }
     let read: Value = serde_json::from_str(line).ok()?;
-    let at = read["timestamp"].as_str()?;
-    Some(Line {
-        at_ms: instant_ms(at)?,
-        at: at.to_owned(),
-        by: "worker",
-        what: format!("log {}", logged(line)),
-    })
+    Line::new(instant_ms(read["timestamp"].as_str()?)?, "worker", format!("log {}", logged(line)))
 }
 
 /// A line of a log as people read it: its message, then what stands beside it.
@@ -153,7 +174,7 @@ mod tests {
                 ),
                 "call POST queue messages at h:1 -> 201",
             ),
-            (of("RemoteDependencyData", json!({"name": "task added"})), "task added"),
+            (of("RemoteDependencyData", json!({"name": "task added"})), "step task added"),
             (of("MessageData", json!({"message": log})), "log a shard is sent shard=0"),
             (worker(&log, "t").map(|line| line.what), "log a shard is sent shard=0"),
         ];
@@ -162,5 +183,7 @@ mod tests {
         }
         assert_eq!(of("MetricData", json!({})), None);
         assert_eq!(worker(&log, "other"), None);
+        assert_eq!(readable(&log), "2026-11-21T09:00:00.500Z  a shard is sent shard=0");
+        assert_eq!(readable("== task a"), "== task a");
     }
 }

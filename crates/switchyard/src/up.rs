@@ -14,6 +14,8 @@ use crate::print::Printer;
 /// # Errors
 /// When something cannot be built, fetched or started; nothing is left running.
 pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Failure> {
+    // What is wrong with the flags is told before minutes of building and fetching.
+    Stack::check(flags.storage.as_deref(), flags.catalogue.as_deref(), place.clock()).map_err(Failure::of)?;
     let (programs, model) =
         tokio::try_join!(place.programs(flags.no_build, printer), place.model(flags.model, printer))?;
     let began = Instant::now();
@@ -31,7 +33,7 @@ pub async fn run(flags: Up, place: &Place, printer: &Printer) -> Result<(), Fail
         server_arguments: Vec::new(),
         webhook: flags.webhook,
         catalogue: flags.catalogue,
-        settings: place.backend_keys(),
+        settings: place.catalogue_secrets(),
         storage: flags.storage,
         clock: place.clock(),
         ready_file: flags.ready_file,

@@ -1,6 +1,7 @@
 //! `switchyard why`, `promote` and `cancel`: a job told to a person: how far it is, why it is where it
 //! is, what happens next, and what one can do at what cost.
 
+use serde_json::json;
 use wire::jobs::{JobView, ReasonView, Shards};
 
 use crate::Failure;
@@ -14,6 +15,8 @@ use crate::trace;
 
 /// Lines shown of what tasks wrote.
 const LOG_LINES: usize = 20;
+/// What a batch's metadata calls its deadline.
+const DEADLINE: &str = "deadline";
 
 /// Explains a job.
 ///
@@ -27,7 +30,10 @@ pub async fn run(flags: Why, place: &Place, printer: &Printer) -> Result<(), Fai
         let logs = client.logs(&flags.job).await?;
         printer.say("");
         printer.say(&format!("the last {LOG_LINES} lines of its tasks"));
-        last(&logs, LOG_LINES).for_each(|line| printer.say(&format!("  {line}")));
+        for line in last(&logs, LOG_LINES) {
+            printer.record(&json!({ "object": "log_line", "line": line }));
+            printer.say(&format!("  {}", trace::readable(line)));
+        }
     }
     if flags.trace {
         trace::show(&job, (&flags, &client), place, printer).await?;
@@ -61,6 +67,11 @@ pub(crate) fn has_ended(job: &JobView) -> bool {
     matches!(job.status.as_str(), "completed" | "cancelled" | "expired" | "failed")
 }
 
+/// Whether it was asked to end, and has not yet.
+fn is_stopping(job: &JobView) -> bool {
+    job.status == "stopping"
+}
+
 fn show(job: &JobView, place: &Place, printer: &Printer) {
     printer.record(job);
     lines(job, place.clock().now_ms()).iter().for_each(|line| printer.say(line));
@@ -75,7 +86,7 @@ fn lines(job: &JobView, now_ms: u64) -> Vec<String> {
         ("class", Some(job.class.clone()).filter(|class| !class.is_empty())),
         ("created", Some(at(&job.created, now_ms))),
         ("deadline", Some(at(&job.deadline, now_ms))),
-        ("expected", job.finished.is_none().then(|| expected(job, now_ms))),
+        ("expected", (job.finished.is_none() && !is_stopping(job)).then(|| expected(job, now_ms))),
         ("finished", job.finished.as_ref().map(|finished| finish(job, finished, now_ms))),
         ("cost", Some(cost(job))),
         ("labels", Some(labels(job)).filter(|labels| !labels.is_empty())),
@@ -171,7 +182,9 @@ fn cost(job: &JobView) -> String {
 }
 
 fn labels(job: &JobView) -> String {
-    let labels = job.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    // The deadline has a row of its own.
+    let labels = job.labels.iter().filter(|(name, _)| *name != DEADLINE);
+    let labels = labels.map(|(name, value)| format!("{name}={value}"));
     labels.collect::<Vec<_>>().join(" ")
 }
 
@@ -202,7 +215,7 @@ fn explain(reason: &ReasonView, now_ms: u64) -> Vec<String> {
 /// The commands that change or tell more of it.
 fn ways(job: &JobView) -> Vec<String> {
     let id = &job.id;
-    if has_ended(job) {
+    if has_ended(job) || is_stopping(job) {
         return Vec::new();
     }
     let mut ways = Vec::new();
@@ -251,6 +264,17 @@ mod tests {
         }
         assert!(!text.contains("switchyard "), "{text}");
         assert_eq!(done(&job, Act::Cancel), "it has ended already; nothing was changed");
+    }
+
+    #[test]
+    fn a_job_that_stops_is_left_alone() {
+        let mut job = job();
+        job.status = "stopping".to_owned();
+        job.labels =
+            [("deadline", "20m"), ("team", "search")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let text = lines(&job, now_ms()).join("\n");
+        assert!(!text.contains("switchyard ") && !text.contains("  expected "), "{text}");
+        assert!(text.contains("  labels    team=search\n"), "the deadline stands above: {text}");
     }
 
     #[test]

@@ -2,14 +2,14 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::disallowed_methods, reason = "starts the program under test")]
 
+mod wait;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Every wait ends with a failure after this; debug builds on a busy machine are slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+use wait::until;
 
 struct Up {
     process: Child,
@@ -51,17 +51,6 @@ impl Drop for Up {
     }
 }
 
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 fn signal(pid: i32, signal: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
@@ -100,7 +89,7 @@ async fn one_trace_leads_from_the_request_to_the_worker(up: &Up, ready: &Value) 
             "handler  call POST queue messages at 127.0.0.1:".to_owned(),
             "handler  log job accepted".to_owned(),
             "handler  log a shard is sent".to_owned(),
-            "handler  task added".to_owned(),
+            "handler  step task added".to_owned(),
             "worker   log ".to_owned(),
         ];
         wanted.iter().all(|wanted| told.contains(wanted)).then_some(())

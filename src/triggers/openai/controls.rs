@@ -71,7 +71,7 @@ pub fn read_unjudged(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failu
         }
     }
     let deadline = match text(headers, "switchyard-deadline")? {
-        Some(value) => Some(instant(value, now)?),
+        Some(value) => Some(instant("switchyard-deadline", value, now)?),
         None => None,
     };
     let lane = match text(headers, "switchyard-lane")? {
@@ -82,7 +82,8 @@ pub fn read_unjudged(headers: &HeaderMap, now: UnixMs) -> Result<Controls, Failu
         Some(value) => Some(max_cost(value)?),
         None => None,
     };
-    let class = text(headers, "switchyard-class")?.map(class).transpose()?;
+    let class = text(headers, "switchyard-class")?;
+    let class = class.map(|value| self::class("switchyard-class", value)).transpose()?;
     let prefer = prefer(headers)?;
     if prefer.later && lane == LaneWish::Realtime {
         let message = "`Prefer: respond-async` contradicts `Switchyard-Lane: realtime`; drop one of them";
@@ -124,16 +125,21 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str
     Ok(Some(value.trim()))
 }
 
+/// What a batch's `metadata` says is told by the name that it has there.
 fn wrong(name: &'static str, what: &str, wanted: &str) -> Failure {
-    Failure::invalid(name, "invalid_header", format!("header `{name}` {what}; give {wanted}"))
+    let (code, shown) = match name.starts_with("metadata.") {
+        true => ("invalid_value", format!("`{name}`")),
+        false => ("invalid_header", format!("header `{name}`")),
+    };
+    Failure::invalid(name, code, format!("{shown} {what}; give {wanted}"))
 }
 
-/// A deadline as its header gives it, made absolute.
+/// A deadline as the header or field `name` gives it, made absolute.
 ///
 /// # Errors
-/// 400 that names the header.
-pub fn deadline(value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
-    let at = instant(value, now)?;
+/// 400 that names it.
+pub fn deadline(name: &'static str, value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
+    let at = instant(name, value, now)?;
     in_future(at, now)?;
     Ok(at)
 }
@@ -146,9 +152,9 @@ fn in_future(at: UnixMs, now: UnixMs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn instant(value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
+fn instant(name: &'static str, value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
     let wanted = "a span as 30s, 5m or 2h, or an instant as 2026-11-21T10:00:00Z";
-    let bad = || wrong("switchyard-deadline", &format!("is `{value}`"), wanted);
+    let bad = || wrong(name, &format!("is `{value}`"), wanted);
     let at = match span(value) {
         Some(span) => now + span,
         None => {
@@ -157,7 +163,7 @@ fn instant(value: &str, now: UnixMs) -> Result<UnixMs, Failure> {
         }
     };
     if at.since(now) > DEADLINE_MAX {
-        return Err(wrong("switchyard-deadline", "lies more than 30 days ahead", "a nearer one"));
+        return Err(wrong(name, "lies more than 30 days ahead", "a nearer one"));
     }
     Ok(at)
 }
@@ -191,13 +197,13 @@ fn max_cost(value: &str) -> Result<MicroUsd, Failure> {
     cost.ok_or_else(|| wrong("switchyard-max-cost", &format!("is `{value}`"), "US dollars, as 0.25"))
 }
 
-/// A class as its header or `metadata` gives it.
+/// A class as the header or field `name` gives it.
 ///
 /// # Errors
-/// 400 that names the header.
-pub fn class(value: &str) -> Result<Class, Failure> {
+/// 400 that names it.
+pub fn class(name: &'static str, value: &str) -> Result<Class, Failure> {
     let wanted = "interactive, standard or bulk";
-    Class::parse(value).ok_or_else(|| wrong("switchyard-class", &format!("is `{value}`"), wanted))
+    Class::parse(value).ok_or_else(|| wrong(name, &format!("is `{value}`"), wanted))
 }
 
 #[derive(Default)]

@@ -74,7 +74,8 @@ fn asked(query: &str, now: UnixMs) -> Result<Asked, Failure> {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
             "month" => {
-                let wrong = || Failure::invalid("month", "invalid_month", "give a month as 2026-11");
+                let message = format!("`month` is `{value:.32}`; give a month as 2026-11");
+                let wrong = || Failure::invalid("month", "invalid_month", message);
                 asked.month = Month::parse(&value).ok_or_else(wrong)?;
             }
             "by" => {

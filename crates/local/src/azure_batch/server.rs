@@ -117,6 +117,20 @@ impl Server {
         account.pool(pool).ok()?.spot_nodes_by_load().into_iter().next()
     }
 
+    /// Takes every spot node of a pool away at once, and there is none to be had from now on. How many
+    /// were taken.
+    pub fn take_all_spot(&self, pool: &str) -> usize {
+        self.set_capacity(Capacity { spot: 0, ..Capacity::UNLIMITED });
+        let mut taken = 0;
+        while let Some(node) = self.busiest_spot_node(pool) {
+            if self.evict(pool, &node).is_err() {
+                break;
+            }
+            taken += 1;
+        }
+        taken
+    }
+
     /// Tasks whose process was killed so far because a pool that shrank took their node away.
     pub fn killed_by_shrinking(&self) -> u64 {
         self.shared.account().killed_by_shrinking()

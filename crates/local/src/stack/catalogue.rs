@@ -70,11 +70,15 @@ impl ModelFacts {
 /// Adds the entries of a catalogue file: a further backend, model or tenant. One that has the id or name of
 /// an entry here takes its place. What they say is the handler's to check.
 pub(super) fn add_from(catalogue: &mut Value, file: &Path) -> std::io::Result<()> {
-    let shown = |what: String| std::io::Error::other(format!("{}: {what}", file.display()));
-    let text = std::fs::read(file).map_err(|error| shown(error.to_string()))?;
-    let further: Value =
-        serde_json::from_slice(&text).map_err(|error| shown(format!("is no JSON: {error}")))?;
-    add(catalogue, further).map_err(shown)
+    let wrong = |what: String| std::io::Error::other(format!("{}: {what}", file.display()));
+    add(catalogue, read_further(file)?).map_err(wrong)
+}
+
+/// The JSON of a further catalogue.
+pub(super) fn read_further(file: &Path) -> std::io::Result<Value> {
+    let wrong = |what: String| std::io::Error::other(format!("{}: {what}", file.display()));
+    let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| wrong(format!("is no JSON: {error}")))
 }
 
 fn add(catalogue: &mut Value, further: Value) -> Result<(), String> {

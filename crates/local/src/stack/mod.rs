@@ -22,11 +22,12 @@ mod ready;
 mod storage;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -155,9 +156,22 @@ pub enum Error {
         "--storage: {0} is on another machine; give an emulator on this one, as UseDevelopmentStorage=true"
     )]
     StorageElsewhere(String),
-    /// The queues could not be made, or the connection string is none.
+    /// The connection string is none.
+    #[error(
+        "--storage: {0}; give UseDevelopmentStorage=true, or an emulator's connection string with its key"
+    )]
+    StorageString(queue::client::Error),
+    /// The queues could not be made.
     #[error(transparent)]
     Queue(#[from] queue::client::Error),
+    /// The state folder cannot be used.
+    #[error("cannot make the state folder {folder}: {error}; choose another by --state")]
+    State {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// Disk or network of this machine.
     #[error("{what}: {error}")]
     Io {
@@ -199,6 +213,17 @@ struct Files {
 }
 
 impl Stack {
+    /// Looks at what is wrong with options before anything is built or fetched for them: an emulator's
+    /// connection string, a further catalogue.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn check(storage: Option<&str>, further: Option<&Path>, clock: Clock) -> Result<(), Error> {
+        storage.map_or(Ok(()), |storage| storage::check(storage, clock))?;
+        let read = further.map_or(Ok(Value::Null), catalogue::read_further);
+        read.map(drop).map_err(io("--catalogue"))
+    }
+
     /// Starts everything and returns when the handler answers.
     ///
     /// # Errors
@@ -307,7 +332,8 @@ impl Files {
     }
 
     fn prepare(&self, options: &Options) -> Result<(), Error> {
-        std::fs::create_dir_all(self.blobs.join("config")).map_err(io("cannot make the state folder"))?;
+        std::fs::create_dir_all(self.blobs.join("config"))
+            .map_err(|error| Error::State { folder: options.state.clone(), error })?;
         let left = half_written::delete(&self.blobs).map_err(io("cannot clear half-written objects"))?;
         if left > 0 {
             tracing::info!(left, "objects that a kill left half-written are deleted");
@@ -409,7 +435,7 @@ async fn prepare_app(options: &Options, files: &Files, front: String, keys: Keys
         let made = Made { backend_url, replicas, cold_start, nodes, boot, model, webhook, clock, keys };
         let mut catalogue = catalogue::catalogue(&facts, &made);
         if let Some(further) = &further {
-            catalogue::add_from(&mut catalogue, further).map_err(io("the further catalogue"))?;
+            catalogue::add_from(&mut catalogue, further).map_err(io("--catalogue"))?;
         }
         catalogue::keep_tenants(&mut catalogue, std::fs::read(&file).ok().as_deref());
         write_whole(&file, format!("{catalogue:#}\n").as_bytes()).map_err(io("cannot write the catalogue"))

@@ -63,11 +63,26 @@ fn stand_in(files: &Files, clock: Clock) -> Result<Storage, Error> {
     })
 }
 
-async fn emulator(connection_string: &str, clock: Clock) -> Result<Storage, Error> {
+/// What a connection string opens, as far as it can be told without asking anybody.
+struct Emulator {
+    account: Account,
+    key: String,
+    blobs: url::Url,
+}
+
+/// Whether `--storage` may be what it is.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check(connection_string: &str, clock: Clock) -> Result<(), Error> {
+    read(connection_string, clock).map(drop)
+}
+
+fn read(connection_string: &str, clock: Clock) -> Result<Emulator, Error> {
     if clock.is_scaled() {
         return Err(Error::StorageClock);
     }
-    let account = Account::parse(connection_string)?;
+    let account = Account::parse(connection_string).map_err(Error::StorageString)?;
     // By a SAS of the account, Azurite deletes nothing: it has no permission for the call that deletes.
     let key = account.key().ok_or(Error::StorageKey)?;
     let blobs = account.container(CONTAINER)?;
@@ -76,6 +91,11 @@ async fn emulator(connection_string: &str, clock: Clock) -> Result<Storage, Erro
             return Err(Error::StorageElsewhere(url.origin().ascii_serialization()));
         }
     }
+    Ok(Emulator { account, key, blobs })
+}
+
+async fn emulator(connection_string: &str, clock: Clock) -> Result<Storage, Error> {
+    let Emulator { account, key, blobs } = read(connection_string, clock)?;
     account.create_container(CONTAINER).await.map_err(|error| match error {
         client::Error::Service(told) => Error::Storage { url: blobs.origin().ascii_serialization(), told },
         other => other.into(),

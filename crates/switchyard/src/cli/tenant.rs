@@ -81,7 +81,7 @@ pub enum TenantWebhook {
 }
 
 /// What a tenant may use.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub struct Limits {
     /// Requests a minute.
     #[arg(long, value_name = "N")]

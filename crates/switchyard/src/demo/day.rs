@@ -155,15 +155,7 @@ impl Day<'_> {
 
     /// Every spot node goes at once, and there is none to be had.
     fn storm(&self, done: u64) {
-        let batch = self.stack.batch();
-        batch.set_capacity(Capacity { spot: 0, ..Capacity::UNLIMITED });
-        let mut taken = 0;
-        while let Some(node) = batch.busiest_spot_node(POOL) {
-            if batch.evict(POOL, &node).is_err() {
-                break;
-            }
-            taken += 1;
-        }
+        let taken = self.stack.batch().take_all_spot(POOL);
         self.line(
             &format!("a storm: {taken} spot nodes evicted (kill -9)"),
             &format!("no spot to be had; {done} finished lines kept"),

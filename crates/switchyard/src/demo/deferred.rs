@@ -5,7 +5,6 @@
 use std::time::{Duration, Instant};
 
 use clock::Clock;
-use local::azure_batch::Capacity;
 use local::stack::{POOL, Stack};
 use serde_json::Value;
 
@@ -154,15 +153,7 @@ impl Story<'_> {
     }
 
     fn evict_all(&self) {
-        let batch = self.stack.batch();
-        batch.set_capacity(Capacity { spot: 0, ..Capacity::UNLIMITED });
-        let mut taken = 0;
-        while let Some(node) = batch.busiest_spot_node(POOL) {
-            if batch.evict(POOL, &node).is_err() {
-                break;
-            }
-            taken += 1;
-        }
+        let taken = self.stack.batch().take_all_spot(POOL);
         self.line(&format!("no spot capacity; {taken} more evicted"), "what is left waits for nodes");
     }
 

@@ -69,8 +69,10 @@ impl Source {
             ))),
             Ok(ready) => {
                 let mut settings: Vec<_> = ready.settings.into_iter().collect();
-                settings.extend(place.backend_keys());
-                let title = format!("the stack in {}", state.display());
+                // What the stack took from its own environment is kept nowhere.
+                settings.extend(place.catalogue_secrets());
+                let secrets = "keys and secrets of a further catalogue are this command's environment's";
+                let title = format!("the stack in {}; {secrets}", state.display());
                 let handler =
                     Some(Path::new(&ready.app_root).join(HANDLER)).filter(|handler| handler.is_file());
                 Ok(Source { title, url: Some(ready.host_url), handler, ..Source::whole(settings, place) })

@@ -11,12 +11,16 @@ use wire::jobs::{Items, JobView};
 use crate::Failure;
 use crate::client::{Client, Error, JobId};
 use crate::print::Printer;
-use crate::render::{bar, count, percent, span, usd, when};
+use crate::render::{bar, count, instant_ms, percent, span, usd, when};
 use crate::why::has_ended;
 
 /// Between two looks: soon at first, as small jobs end soon.
 const LOOK_FIRST: Duration = Duration::from_millis(250);
 const LOOK_LAST: Duration = Duration::from_secs(5);
+/// A look comes after this part of the time that was waited already: nobody waits a tenth longer for it.
+const LOOKS_A_WAIT: u32 = 10;
+/// Times on a line that people watch go on between two looks.
+const REDRAWN_EVERY: Duration = Duration::from_secs(1);
 /// Between two lines in a log.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How long nothing may answer: a deployment's new version, or a laptop that slept.
@@ -43,9 +47,9 @@ pub(super) async fn follow(
     printer: &Printer,
 ) -> Result<Followed, Failure> {
     let mut stop = std::pin::pin!(crate::asked_to_stop());
-    let mut teller = Teller { printer, clock, pace: Pace::default(), told: None, last: None };
-    let mut look = LOOK_FIRST;
-    let mut answered = Instant::now();
+    let mut teller = Teller { printer, clock, pace: Pace::default(), told: None, last: None, seen: None };
+    let began = Instant::now();
+    let mut answered = began;
     loop {
         let asked = tokio::select! {
             // First: an answer may be there at once, and ctrl-c is not heard before this is polled.
@@ -68,8 +72,9 @@ pub(super) async fn follow(
                 return Err(Failure(format!("{error}; if the job is there it goes on: switchyard why {id}")));
             }
         }
+        let look = (began.elapsed() / LOOKS_A_WAIT).clamp(LOOK_FIRST, LOOK_LAST);
         tokio::select! {
-            () = tokio::time::sleep(look) => look = (look * 2).min(LOOK_LAST),
+            () = teller.wait(look) => {}
             () = &mut stop => { printer.erase(); return Ok(Followed::Interrupted) }
         }
     }
@@ -84,6 +89,8 @@ struct Teller<'a> {
     told: Option<Instant>,
     /// What programs were last told.
     last: Option<(String, Items)>,
+    /// The last look, unless nothing has answered since.
+    seen: Option<(JobView, Option<f64>)>,
 }
 
 impl Teller<'_> {
@@ -100,9 +107,23 @@ impl Teller<'_> {
             self.last = Some(state);
         }
         self.write(now, &line(job, rate, self.clock.now_ms()));
+        self.seen = Some((job.clone(), rate));
+    }
+
+    /// Waits for the next look. Who watches sees the time pass.
+    async fn wait(&self, look: Duration) {
+        let next = tokio::time::Instant::now() + look;
+        while self.printer.is_watched() && tokio::time::Instant::now() + REDRAWN_EVERY < next {
+            tokio::time::sleep(REDRAWN_EVERY).await;
+            if let Some((job, rate)) = &self.seen {
+                self.printer.redraw(&line(job, *rate, self.clock.now_ms()));
+            }
+        }
+        tokio::time::sleep_until(next).await;
     }
 
     fn missed(&mut self, error: &Error) {
+        self.seen = None;
         self.write(Instant::now(), &format!("asking again: {error}"));
     }
 
@@ -121,13 +142,12 @@ fn line(job: &JobView, rate: Option<f64>, now_ms: u64) -> String {
     let Items { done, total, .. } = job.items;
     let mut parts =
         vec![format!("{} {}/{} {} %", bar(done, total), count(done), count(total), percent(done, total))];
-    if let Some(rate) = rate {
-        parts.push(format!("{rate:.*}/s", usize::from(rate < 10.0)));
-    }
-    match left(job, rate) {
-        _ if done == total => {}
-        Some(left) => parts.push(format!("{} left", span(left.as_millis() as u64))),
-        None => parts.push(format!("expected {}", when(&job.eta.p50, now_ms))),
+    if done < total {
+        parts.extend(rate.map(|rate| format!("{rate:.*}/s", usize::from(rate < 10.0))));
+        parts.push(match left(job, rate) {
+            Some(left) => format!("{} left", span(left.as_millis() as u64)),
+            None => expected(job, now_ms),
+        });
     }
     // What it came to is known at its end; until then the done share of what is expected.
     let expected = job.cost.estimate_usd;
@@ -139,6 +159,13 @@ fn line(job: &JobView, rate: Option<f64>, now_ms: u64) -> String {
     let reason = job.reasons.first().map(|reason| reason.code.as_str());
     parts.push(reason.unwrap_or(&job.status).to_owned());
     parts.join("  ")
+}
+
+fn expected(job: &JobView, now_ms: u64) -> String {
+    match instant_ms(&job.eta.p50) {
+        Some(at) if at < now_ms => format!("{} later than expected", span(now_ms - at)),
+        _ => format!("expected {}", when(&job.eta.p50, now_ms)),
+    }
 }
 
 /// How long the rest takes at this rate.
@@ -203,8 +230,12 @@ mod tests {
         for (rate, expected) in cases {
             assert_eq!(line(&job, rate, now_ms()), expected);
         }
+        let late = line(&job, None, now_ms() + 200_000);
+        assert_eq!(late, format!("{bar}  1m00s later than expected  ~$0.019 of ~$0.031  running"));
+        job.items.done = job.items.total;
         (job.cost.usd, job.status) = (Some(0.049), "completed".to_owned());
         job.reasons.clear();
-        assert!(line(&job, None, now_ms()).ends_with("  $0.049  completed"));
+        let done = "████████████████████ 12,000/12,000 100 %  $0.049  completed";
+        assert_eq!(line(&job, Some(0.1), now_ms()), done, "the rate says nothing any more");
     }
 }

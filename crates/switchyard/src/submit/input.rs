@@ -86,6 +86,17 @@ pub(super) enum Error {
     },
 }
 
+/// Wrong lines as people read them: neighbours with the same mistake together.
+pub(super) fn told(wrong: &[Wrong]) -> Vec<String> {
+    let alike = |one: &Wrong, next: &Wrong| one.message == next.message && one.line + 1 == next.line;
+    let group = |group: &[Wrong]| match group {
+        [one] => format!("line {}: {}", one.line, one.message),
+        [first, .., last] => format!("lines {} to {}: {}", first.line, last.line, first.message),
+        [] => String::new(),
+    };
+    wrong.chunk_by(alike).map(group).collect()
+}
+
 impl Input {
     /// Reads and checks all of it.
     pub(super) fn check(path: &Path, form: Form) -> Result<Input, Error> {
@@ -177,6 +188,10 @@ impl Form {
         let text = std::str::from_utf8(raw).map_err(|_| NO_UTF8.to_owned())?.trim();
         if text.is_empty() {
             return Ok(Cow::Borrowed(b""));
+        }
+        // Computed as texts, such lines would be paid for and be of no use.
+        if text.starts_with('{') && serde_json::from_str::<Line<'_>>(text).is_ok() {
+            return Err("it is in the OpenAI batch form already; leave --model out".to_owned());
         }
         let body = match endpoint {
             Endpoint::Embeddings => json!({ "model": model, "input": text }),

@@ -85,6 +85,10 @@ struct Accepted {
 }
 
 async fn accept(client: &Client, flags: &Submit, place: &Place, printer: &Printer) -> Result<Accepted, Stop> {
+    let metadata = wishes::metadata(flags.deadline.as_ref(), &flags.labels).map_err(unfit)?;
+    if !flags.detach {
+        results::Paths::of(&flags.file, flags.output.as_deref()).check().map_err(unfit)?;
+    }
     let input = check(flags, printer).await?;
     let (file, reused) = upload(client, &input, printer).await?;
     printer.record(&json!({ "event": "uploaded", "file": file, "reused": reused }));
@@ -92,7 +96,7 @@ async fn accept(client: &Client, flags: &Submit, place: &Place, printer: &Printe
         input_file_id: file,
         endpoint: input.endpoint.clone(),
         completion_window: "24h".to_owned(),
-        metadata: wishes::metadata(flags.deadline.as_ref(), &flags.labels).map_err(Failure)?,
+        metadata,
         output_expires_after: None,
     };
     let key = flags.idempotency_key.clone().unwrap_or_else(|| key(&input, &wanted, flags));
@@ -116,6 +120,12 @@ async fn accept(client: &Client, flags: &Submit, place: &Place, printer: &Printe
     Ok(Accepted { id, batch: batch.id })
 }
 
+/// The wishes, told before anything is read or sent.
+fn unfit(why: String) -> Stop {
+    Printer::failed(&format!("{why}; nothing was sent"));
+    Stop::Refused
+}
+
 async fn check(flags: &Submit, printer: &Printer) -> Result<Input, Stop> {
     let form = match &flags.model {
         Some(model) => Form::Texts { model: model.clone(), endpoint: flags.endpoint },
@@ -137,8 +147,8 @@ async fn check(flags: &Submit, printer: &Printer) -> Result<Input, Stop> {
             for wrong in &wrong {
                 printer
                     .record(&json!({ "event": "wrong_line", "line": wrong.line, "message": wrong.message }));
-                printer.say(&format!("line {}: {}", wrong.line, wrong.message));
             }
+            input::told(&wrong).iter().for_each(|line| printer.say(line));
             let shown = wrong.len() as u64;
             let more =
                 if total > shown { format!(", the first {shown} of them above") } else { String::new() };

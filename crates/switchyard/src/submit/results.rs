@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How the default names end.
 const RESULTS: &str = ".results.jsonl";
 const ERRORS: &str = ".errors.jsonl";
+/// And those of files that are not whole.
+const PART: &str = ".part";
 
 /// Where results and errors go.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +36,34 @@ impl Paths {
         let text = output.to_string_lossy();
         let stem = text.strip_suffix(RESULTS).or_else(|| text.strip_suffix(".jsonl")).map(Path::new);
         Paths { results: output.to_owned(), errors: with_end(stem.unwrap_or(output), ERRORS) }
+    }
+}
+
+impl Paths {
+    /// Whether results can be written there: a job that ran for hours must not end with nowhere to go.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let at = self.results.display();
+        if self.results.is_dir() {
+            return Err(format!(
+                "results cannot be written to {at}: it is a folder; name a file by --output"
+            ));
+        }
+        let part = with_end(&self.results, PART);
+        // One that is there is of a submit that was killed, or that still writes.
+        let tried = std::fs::OpenOptions::new().create_new(true).write(true).open(&part);
+        match tried {
+            Ok(_) => drop(std::fs::remove_file(&part)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(format!(
+                    "results cannot be written to {at}: {error}; name another place by --output"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -77,7 +107,7 @@ impl From<std::io::Error> for Broke {
 }
 
 async fn file(client: &Client, id: &str, path: &Path) -> Result<(), Failure> {
-    let part = with_end(path, ".part");
+    let part = with_end(path, PART);
     let mut tries = 0;
     loop {
         let failure = match take(client, id, &part).await {

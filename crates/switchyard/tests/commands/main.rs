@@ -272,7 +272,7 @@ fn wrong_use_is_told_with_the_remedy() {
     let texts = folder.write("texts.txt", "hello\n");
     let to = ["--url", "http://127.0.0.1:1", "--key", KEY];
     let cases: [(&[&str], i32, &str); 9] = [
-        (&["jobs", "--state", &here], 1, "start one by `switchyard up`"),
+        (&["jobs", "--state", &here], 1, "start one by `switchyard up --state"),
         (&["jobs", "--url", "https://h"], 1, "--key or set SWITCHYARD_API_KEY"),
         (&["jobs", "--url", "https://me:hunter2@h", "--key", "k"], 1, "give the key by --key"),
         (&["jobs", "--limit", "0"], 2, "--limit"),

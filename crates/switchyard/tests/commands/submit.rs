@@ -102,6 +102,40 @@ fn texts_become_results() {
     assert_eq!(created.header("switchyard-max-cost"), Some("0.25"));
 }
 
+#[test]
+fn what_would_be_for_nothing_is_told_before_it_is_sent() {
+    let folder = Folder::new("for-nothing");
+    let batch = folder.write("batch.jsonl", &format!("{}\n{}\n", line("a"), line("b")));
+    let texts = folder.write("texts.txt", "one\ntwo\nthree\n");
+    let (nowhere, here) = (folder.path("none/out"), folder.path(""));
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &[&batch, "--model", "m"],
+            "lines 1 to 2: it is in the OpenAI batch form already; leave --model out",
+        ),
+        (&[&texts], "lines 1 to 3: it is no JSON object; give --model MODEL"),
+        (&[&batch, "--output", &nowhere], "none/out: No such file or directory (os error 2); name another"),
+        (&[&batch, "--output", &here], "it is a folder"),
+        (
+            &[&batch, "--label", "a=1", "--label", "a=2"],
+            "--label a stands there twice; give it once; nothing",
+        ),
+    ];
+    for (arguments, part) in cases {
+        let all = [&["submit", "--url", "http://127.0.0.1:1", "--key", KEY], arguments].concat();
+        let done = Done::of(command(&all).output().unwrap());
+        assert_eq!(done.code, 2, "{arguments:?}: {}", done.err);
+        assert!(
+            format!("{}{}", done.out, done.err).contains(part),
+            "{arguments:?}: {}{}",
+            done.out,
+            done.err
+        );
+        assert!(done.err.ends_with("nothing was sent\n"), "{arguments:?}: {}", done.err);
+    }
+    assert!(!std::path::Path::new(&folder.path("batch.jsonl.results.jsonl.part")).exists());
+}
+
 /// A line in the OpenAI batch form.
 fn line(id: &str) -> String {
     format!(

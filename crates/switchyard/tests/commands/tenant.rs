@@ -34,6 +34,12 @@ fn tenants_are_added_limited_and_their_keys_revoked() {
     assert_eq!(listed[1]["limits"], json!({ "usd_per_day": 2.5, "queued_items": 7 }));
     assert_eq!((&listed[1]["weight"], &listed[1]["classes"]), (&json!(3), &json!(["bulk"])));
     assert_eq!(listed[1]["keys"][0]["permissions"], json!(["read", "submit"]));
+    assert_eq!(listed[1]["webhooks"][0]["url"], hook);
+    let shown = Done::of(command(&["tenant", "--catalogue", &file, "list"]).output().unwrap());
+    let acme = format!(
+        "acme\n  weight   3\n  classes  bulk\n  limits   usd_per_day 2.5, queued_items 7\n  key      {prefix}  may read, submit\n  webhook  {hook}  ACME_WEBHOOK_SECRET\n"
+    );
+    assert!(shown.out.ends_with(&acme), "{}", shown.out);
     assert_eq!(tenant(&file, &["limit", "acme", "--unlimited", "usd_per_day"]).code, 0);
     assert_eq!(tenant(&file, &["webhook", "acme", "remove", hook]).code, 0);
     assert_eq!(tenant(&file, &["revoke", "acme", prefix]).code, 0);
@@ -54,6 +60,11 @@ fn what_breaks_a_rule_changes_nothing() {
         &["add", "a b"],
         &["add", "acme", "--weight", "0"],
         &["limit", "nobody", "--weight", "1"],
+        &["limit", "dev"],
+        &["webhook", "dev", "add", "http://example.com", "--secret-setting", "A_WEBHOOK_SECRET"],
+        &["webhook", "dev", "add", "http://127.0.0.1:8000", "--secret-setting", "A_WEBHOOK_SECRET"],
+        &["webhook", "dev", "add", "nowhere", "--secret-setting", "A_WEBHOOK_SECRET"],
+        &["webhook", "dev", "add", "https://example.com", "--secret-setting", "PATH"],
         &["limit", "dev", "--usd-per-day=-1"],
         &["revoke", "dev", "aaaaaaaa"],
         &["webhook", "dev", "remove", "https://example.com"],

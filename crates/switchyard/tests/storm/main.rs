@@ -24,17 +24,18 @@ mod stack;
 mod strike;
 mod versions;
 mod volume;
+#[path = "../wait/mod.rs"]
+mod wait;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
 use client::Client;
 use stack::Stack;
 use strike::{Kind, Random, Storm};
+use wait::{PATIENCE, until};
 
-/// Every wait ends with a failure after this; debug builds on a busy machine are slow.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Texts of a line: enough that a chunk takes a while, so that a kill strikes in the middle of one.
 const TEXTS_A_LINE: usize = 3;
 /// Lines for each strike: a strike waits for up to two chunks, and the job must outlast them all.
@@ -137,15 +138,4 @@ async fn submit(client: &Client, stack: &Stack, lines: &[String]) -> String {
     let again = create().await;
     assert_eq!(batch["id"], again["id"], "the same key is the same job");
     batch["id"].as_str().unwrap().strip_prefix("batch_").unwrap().to_owned()
-}
-
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -61,11 +61,10 @@ pub fn read(body: &[u8], now: UnixMs) -> Result<Wish, Failure> {
         return Err(invalid("completion_window", what));
     }
     let deadline = create.metadata.as_ref().and_then(|metadata| metadata.get(DEADLINE));
-    let deadline = deadline.map(|value| controls::deadline(value, now)).transpose();
+    let deadline = deadline.map(|value| controls::deadline("metadata.deadline", value, now)).transpose();
     let deadline = deadline.map_err(|failure| failure.of("metadata.deadline"))?;
     let class = create.metadata.as_ref().and_then(|metadata| metadata.get(CLASS));
-    let class = class.map(|value| controls::class(value)).transpose();
-    let class = class.map_err(|failure| failure.of("metadata.class"))?;
+    let class = class.map(|value| controls::class("metadata.class", value)).transpose()?;
     Ok(Wish { create, operation, deadline, class })
 }
 
@@ -176,6 +175,7 @@ mod tests {
             body[name] = value;
             let failure = read(body.to_string().as_bytes(), NOW).unwrap_err();
             assert_eq!(failure.param.as_deref(), Some(param), "{body}");
+            assert!(!failure.message.contains("header `"), "no header was sent: {}", failure.message);
         }
         for body in ["", "[]", "{", "7"] {
             assert_eq!(read(body.as_bytes(), NOW).unwrap_err().code, "invalid_json", "{body}");
