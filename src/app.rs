@@ -300,7 +300,7 @@ pub async fn run(settings: Settings) -> Ending {
     let unasked = app.telemetry.unasked();
     let (writing, keeping) = (unasked.clone(), Arc::clone(&app));
     let writer = tokio::spawn(async move { writing.around(writer.run()).await });
-    tasks.spawn(async move { unasked.around(upkeep::run(keeping)).await });
+    tasks.spawn(async move { unasked.around(Box::pin(upkeep::run(keeping))).await });
     let ending = match app.serve {
         Serve::UnderHost(_) => {
             serve(&app, listener, host_gone(host)).await;

@@ -10,6 +10,9 @@
 //! Deliberately absent: decisions (they are in the `policy` crate) and reads of the wall clock and
 //! the environment (the `clock` crate and `main.rs`).
 
+// A debug build moves a future through the stack of every layer that awaits it, and a thread has 2 MiB.
+#![warn(clippy::large_futures)]
+
 pub mod act;
 pub mod app;
 pub mod auth;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::action::{Action, Did};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use wire::envelope::{Done, Envelope};
 
@@ -85,12 +86,15 @@ fn is_act(request: &Request) -> bool {
     !is_read && (request.path.starts_with("/api/operate/") || request.path.starts_with("/api/jobs/"))
 }
 
-async fn in_time(app: &App, request: Request) -> Response {
-    match tokio::time::timeout(HTTP_WITHIN, api(app, request)).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(failure)) => http::failure(&failure),
-        Err(_) => http::failure(&Failure::new(Kind::TimedOut, "timeout", "no answer in time; try again")),
-    }
+/// On the heap: what an answer may need in all is moved through every layer of the server otherwise.
+fn in_time(app: &App, request: Request) -> BoxFuture<'_, Response> {
+    Box::pin(async move {
+        match tokio::time::timeout(HTTP_WITHIN, api(app, request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(failure)) => http::failure(&failure),
+            Err(_) => http::failure(&Failure::new(Kind::TimedOut, "timeout", "no answer in time; try again")),
+        }
+    })
 }
 
 async fn api(app: &App, request: Request) -> Result<Response, Failure> {
@@ -172,11 +176,11 @@ async fn invoke(app: &App, mut request: Request, function: Function) -> Response
             Function::Dispatch => dispatch::run(app, &envelope).await,
             Function::DeadLetter => dead_letter::run(app, &envelope).await,
             Function::Rebalance => without_blob_calls(rebalance::run(app, &envelope)).await,
-            Function::Sweep => without_blob_calls(sweep::run(app, &envelope)).await,
+            Function::Sweep => without_blob_calls(Box::pin(sweep::run(app, &envelope))).await,
             Function::Metrics => without_blob_calls(metrics::run(app)).await,
         }
     };
-    let done = tokio::time::timeout(function.within(), run).await;
+    let done = tokio::time::timeout(function.within(), Box::pin(run)).await;
     app.telemetry.flush().await;
     let failure = match done {
         Ok(Ok(done)) => return http::json(200, &done),

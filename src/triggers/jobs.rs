@@ -99,7 +99,11 @@ impl Desk<'_> {
 
     async fn survey(&self, id: &JobId) -> Result<Survey, Failure> {
         let survey = self.app.jobs.survey(self.tenant, id, &Pass::of(self.world())).await;
-        survey.map_err(trouble)?.ok_or_else(no_job)
+        let survey = survey.map_err(trouble)?.ok_or_else(no_job)?;
+        if survey.phase() == Phase::Finishing {
+            self.app.jobs.hurry(self.tenant, id).await;
+        }
+        Ok(survey)
     }
 
     async fn view(&self, survey: &Survey) -> Result<JobView, Failure> {

@@ -34,9 +34,10 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
                 _ => Err(Failure::method("GET, HEAD")),
             };
         }
-        ["batches", rest @ ..] => return batches::answer(app, request, rest).await,
-        ["uploads", rest @ ..] => return uploads::answer(app, request, rest).await,
-        ["files", rest @ ..] => return files::answer(app, request, rest).await,
+        // Beside inference these are rare, and not to make every request as large as they are.
+        ["batches", rest @ ..] => return Box::pin(batches::answer(app, request, rest)).await,
+        ["uploads", rest @ ..] => return Box::pin(uploads::answer(app, request, rest)).await,
+        ["files", rest @ ..] => return Box::pin(files::answer(app, request, rest)).await,
         _ => return Err(unsupported(&segments.join("/"))),
     };
     match request.method {

@@ -14,11 +14,11 @@ const FILES: &str = "/api/v1/files";
 
 /// A handler with a pool, whose Azure Batch does not answer.
 pub(crate) fn start_with_pool() -> Handler {
-    start_with(catalogue(&[]))
+    with_pool(catalogue(&[])).listen()
 }
 
-/// The same with this catalogue, whose models the pool runs.
-fn start_with(mut catalogue: Value) -> Handler {
+/// Its stage, with this catalogue, whose models the pool runs.
+pub(crate) fn with_pool(mut catalogue: Value) -> Stage {
     let models: Vec<Value> =
         catalogue["models"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
     catalogue["pools"] = json!([{
@@ -27,7 +27,7 @@ fn start_with(mut catalogue: Value) -> Handler {
         "boot_ms": { "p50": 600_000, "p95": 900_000 }, "worker": { "program": "worker", "folders": { "m": "/m" } },
     }]);
     let stage = Stage::new(&catalogue).with("BATCH_ENDPOINT", "http://127.0.0.1:9");
-    stage.with("BATCH_ACCOUNT_NAME", "local").with("BATCH_ACCOUNT_KEY", "a2V5").listen()
+    stage.with("BATCH_ACCOUNT_NAME", "local").with("BATCH_ACCOUNT_KEY", "a2V5")
 }
 
 fn line_of(id: &str) -> String {
@@ -242,7 +242,7 @@ async fn a_change_of_model_version_is_for_new_batches_alone() {
     let mut second = first.clone();
     (second["id"], second["version"], second["digest"]) = (json!("m2"), json!("v2.0"), json!("sha256:cd34"));
     versions["models"].as_array_mut().unwrap().push(second);
-    let handler = start_with(versions);
+    let handler = with_pool(versions).listen();
     let file = upload(&handler, &lines(1).replace("\"m\"", "\"cur\"")).await;
     let made = async || {
         let (status, batch) = json_of(create(&handler, &file, json!({}))).await;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::handler_batches::start_with_pool;
+use crate::handler_batches::{start_with_pool, with_pool};
 use crate::handler_stage::*;
 
 const EMBEDDINGS: &str = "/api/v1/embeddings";
@@ -97,4 +97,28 @@ async fn a_key_that_was_deferred_tells_202_only_to_those_who_can_take_it() {
             _ => assert_eq!(told.headers["x-should-retry"], "false"),
         }
     }
+}
+
+/// The sweep alone would write the summary, within 30 s.
+#[tokio::test]
+async fn who_looks_at_a_job_whose_results_are_there_asks_for_its_end() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let queues = local::queue::Server::start(listener, clock::Clock::REAL).unwrap();
+    let queue = local::queue::client::Account::parse(&queues.connection_string()).unwrap().queue("rings");
+    queue.create().await.unwrap();
+    let rings = async || queue.get(32, std::time::Duration::from_secs(600)).await.unwrap().len();
+    let stage = with_pool(catalogue(&[])).with("AzureWebJobsStorage", queues.connection_string());
+    let handler = stage.with("STORAGE_QUEUE_NAME", "rings").listen();
+    let told = ask(&handler, "x", &[("switchyard-lane", "deferred")]).await;
+    let id = facts::JobId::parse(told.body["id"].as_str().unwrap()).unwrap();
+    assert_eq!(rings().await, 1, "it was accepted");
+    let status = async || {
+        let job = handler.get(&format!("/api/jobs/{id}"), KEY).send().await.unwrap();
+        job.json::<Value>().await.unwrap()["status"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((status().await.as_str(), rings().await), ("waiting", 0));
+    let store = facts::Store::folder(&handler.stage.folder.join("blob")).unwrap();
+    let line = facts::line::error(0, "c", "odd", "it is odd");
+    store.create(&facts::key::JobKeys::new("dev", &id).chunk(0, 0), line).await.unwrap();
+    assert_eq!((status().await.as_str(), rings().await), ("finishing", 1));
 }

@@ -152,6 +152,8 @@ codes! {
     Finishing = "finishing",
     /// Job: asked to stop; what is missing is being filled with errors.
     Stopping = "stopping",
+    /// Job: its owner cancelled it; what was missing was filled with errors.
+    Cancelled = "cancelled",
     /// Job: its deadline passed before every result existed.
     Expired = "expired",
     /// Job: its shards failed too often.

@@ -242,7 +242,9 @@ fn pick<'a>(knobs: &Knobs, wish: &Wish, open: &[&Choice], possible: &[&'a Choice
     };
     let quick: Vec<&Choice> = possible.iter().copied().filter(|choice| choice.eta.p50 <= target).collect();
     if let Some(choice) = cheapest(&quick) {
-        return (choice, with_numbers(Reason::new(Code::WarmReplica), choice));
+        let starts = choice.lane == Lane::Realtime && choice.wait == Wait::Start;
+        let code = if starts { Code::ColdStart } else { Code::WarmReplica };
+        return (choice, with_numbers(Reason::new(code), choice));
     }
     // The soft target is missed: still served, as soon as it can be, and the reason says so.
     let soonest =

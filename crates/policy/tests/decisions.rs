@@ -148,10 +148,16 @@ fn a_lane_is_chosen() {
     let deadline = |ms| Request { deadline: Some(NOW + Millis(ms)), ..request() };
     let later = |ms| Request { answer: Answer::LaterWelcome, ..deadline(ms) };
     let cold = || Snapshot { backends: vec![Backend { ready_replicas: 0, ..backend("aca") }], ..world() };
+    let soon = || {
+        let start = Spread { p50: Millis(100), p95: Millis(200) };
+        let backends = vec![Backend { ready_replicas: 0, cold_start: start, ..backend("aca") }];
+        Snapshot { backends, ..world() }
+    };
     let big = |deadline_s| job(4_000_000, deadline_s);
     let cases: &[(&str, Request, Snapshot, &str, Code)] = &[
         ("no deadline, warm", request(), world(), "realtime:aca", Code::WarmReplica),
         ("no deadline, cold", request(), cold(), "realtime:aca", Code::ColdStart),
+        ("no deadline, cold, but soon there", request(), soon(), "realtime:aca", Code::ColdStart),
         ("500 ms", later(500), world(), "realtime:aca", Code::DeadlineWithinThreshold),
         ("exactly the threshold", later(2_000), world(), "realtime:aca", Code::DeadlineWithinThreshold),
         ("within the threshold, cold", later(2_000), cold(), "refuse:Infeasible", Code::DeadlineInfeasible),

@@ -56,6 +56,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("promoted", "its owner asked for the realtime lane"),
     ("finishing", "every result exists; the summary is being written"),
     ("stopping", "asked to stop; what is missing is being filled with errors"),
+    ("cancelled", "its owner cancelled it; what was missing was filled with errors"),
     ("expired", "its deadline passed before every result existed"),
     ("tries_used_up", "its shards failed too often"),
     ("demand", "as many as the work needs"),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::accept::ready_marker;
 use super::lines::custom_id;
 use super::look::World;
-use super::spent::Spent;
+use super::survey::Survey;
 use super::{Jobs, Trouble, text};
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -67,29 +67,33 @@ impl Jobs {
         Ok(())
     }
 
-    /// Writes the summary of a job whose chunks all exist, and takes its markers away. Returns the summary
-    /// where this call was the one that wrote it.
+    /// Writes the summary of a job whose chunks all exist, and takes its markers away. Returns when it began,
+    /// and the summary, where this call was the one that wrote it.
     ///
     /// # Errors
     /// [`Trouble`]; the next look goes on.
     pub(super) async fn finish(
         &self,
-        job: &Job,
-        state: &State,
-        spent: Spent,
+        survey: &Survey,
         world: World<'_>,
-    ) -> Result<Option<End>, Trouble> {
+    ) -> Result<Option<(Option<u64>, End)>, Trouble> {
+        let (job, state) = (&survey.job, &survey.state);
         let keys = JobKeys::new(&job.tenant, &job.job);
         let chunks = (0..)
             .zip(&job.shards)
             .flat_map(|(n, shard)| (0..shard.chunks(job.chunk_lines)).map(move |c| (n, c)));
-        let reads: Vec<_> = chunks.map(|(shard, c)| self.summary(keys.chunk(shard, c))).collect();
+        let reads: Vec<_> = chunks.clone().map(|(shard, c)| self.summary(keys.chunk(shard, c))).collect();
         let read: Vec<(Counts, ChunkSizes)> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         let counts = read.iter().fold(Counts::default(), |sum, (counts, _)| Counts {
             completed: sum.completed + counts.completed,
             failed: sum.failed + counts.failed,
             unfinished: sum.unfinished + counts.unfinished,
         });
+        let mut unfinished = vec![0; job.shards.len()];
+        for ((shard, _), (counts, _)) in chunks.zip(&read) {
+            unfinished[shard as usize] += counts.unfinished;
+        }
+        let spent = self.spent(survey, world.catalogue, &unfinished).await;
         let status = match self.stop_of(&keys).await? {
             Some(stop) if counts.unfinished > 0 => match stop.why {
                 StopWhy::Cancelled => Status::Cancelled,
@@ -128,7 +132,7 @@ impl Jobs {
             self.charge(world.catalogue, job, end).await?;
         }
         self.clear(job, world.knobs.retention_days).await?;
-        Ok(end.filter(|_| is_ours))
+        Ok(end.filter(|_| is_ours).map(|end| (spent.began_ms, end)))
     }
 
     async fn summary(&self, chunk: String) -> Result<(Counts, ChunkSizes), Trouble> {

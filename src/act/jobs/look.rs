@@ -81,9 +81,7 @@ impl Jobs {
                 return Ok(Look::Ended);
             }
             Phase::Finishing => {
-                let spent = self.spent(&survey, world.catalogue).await;
-                let began_ms = spent.began_ms;
-                if let Some(end) = self.finish(&survey.job, &survey.state, spent, world).await? {
+                if let Some((began_ms, end)) = self.finish(&survey, world).await? {
                     ended::tell(world, &survey.job, began_ms, &end);
                 }
                 webhooks::announce(self.store(), world.catalogue, &survey.job).await?;

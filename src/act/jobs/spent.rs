@@ -50,9 +50,11 @@ enum At {
 }
 
 impl Jobs {
-    /// What a job's tries came to. A task that is not known any more counts as expected.
-    pub(super) async fn spent(&self, survey: &Survey, catalogue: &Catalogue) -> Spent {
-        let ran = self.ran(survey).await;
+    /// What a job's tries came to; `unfinished` are the lines of each shard that nobody computed. A task that is
+    /// not known any more counts as expected.
+    pub(super) async fn spent(&self, survey: &Survey, catalogue: &Catalogue, unfinished: &[u64]) -> Spent {
+        let mut ran = self.ran(survey).await;
+        cut(&survey.job, &mut ran, unfinished);
         parts(&survey.job, catalogue, &ran)
     }
 
@@ -124,6 +126,18 @@ impl Jobs {
 struct Task {
     pool: String,
     ran: Option<(u64, u64)>,
+}
+
+/// A job that was stopped did not do all that was expected of the last try of each shard: where nobody
+/// measured it, it counts as far as its lines were computed.
+fn cut(job: &Job, ran: &mut [Ran], unfinished: &[u64]) {
+    for tries in ran.chunk_by_mut(|one, next| one.shard == next.shard) {
+        let Some(last) = tries.last_mut().filter(|last| !last.is_measured) else { continue };
+        let shard = &job.shards[last.shard];
+        // What it was to do when it began.
+        let lines = (u64::from(shard.lines) * last.took.0).div_ceil(shard.work_ms.max(1)).max(1);
+        last.took = last.took.scaled(lines.saturating_sub(unfinished[last.shard]), lines);
+    }
 }
 
 /// Tries as rows of a bill: pure.

@@ -123,6 +123,7 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
     let job = &survey.job;
     if let (Some(stop), true) = (&beside.stop, beside.end.is_none() || beside.is_stopped()) {
         let code = match stop.why {
+            facts::job::StopWhy::Cancelled if beside.end.is_some() => Code::Cancelled,
             facts::job::StopWhy::Cancelled => Code::Stopping,
             facts::job::StopWhy::Expired => Code::Expired,
             facts::job::StopWhy::Failed if stop.code.as_deref() == Some(Code::CanaryFailed.as_str()) => {

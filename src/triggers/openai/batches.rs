@@ -43,7 +43,7 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
     let get = matches!(request.method, Method::GET | Method::HEAD);
     match segments {
         [] if get => list(app, &request).await,
-        [] if request.method == Method::POST => create::answer(app, request).await,
+        [] if request.method == Method::POST => Box::pin(create::answer(app, request)).await,
         [] => Err(Failure::method("GET, HEAD, POST")),
         [id] if get => show(app, &request, id).await,
         [_] => Err(Failure::method("GET, HEAD")),
@@ -55,7 +55,11 @@ pub async fn answer(app: &App, request: Request, segments: &[&str]) -> Result<Re
 
 async fn show(app: &App, request: &Request, id: &str) -> Result<Response, Failure> {
     let caller = caller(app, request, Permission::Read).await?;
-    let batch = find(app, &caller.tenant().id, id).await?;
+    let tenant = &caller.tenant().id;
+    let batch = find(app, tenant, id).await?;
+    if let (BatchStatus::Finalizing, Some(job)) = (batch.status, parse(id)) {
+        app.jobs.hurry(tenant, &job).await;
+    }
     Ok(http::json(200, &batch))
 }
 

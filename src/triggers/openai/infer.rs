@@ -188,7 +188,7 @@ impl Work<'_> {
                 return Ok(self.tell_limits(refuse::limited(&limited)));
             }
             if choice.lane == Lane::Deferred {
-                return defer::accept(self, &decision, choice, &body, sent).await;
+                return Box::pin(defer::accept(self, &decision, choice, &body, sent)).await;
             }
             let account = account.get_or_insert_with(|| Account::open(self, choice.cost));
             let seen = snapshot.backends.iter().find(|backend| backend.name == choice.place);

@@ -61,6 +61,23 @@ fn rescue(shard: usize, took: u64) -> Ran {
 type Row = (&'static str, What, u64, u64, bool);
 
 #[test]
+fn a_try_that_was_stopped_counts_as_far_as_it_came() {
+    let shard = Shard { lines: 100, ..job().shards[0] };
+    let job = Job { shards: vec![shard, shard], ..job() };
+    let done = |tries: &[Ran], unfinished: [u64; 2]| -> Vec<u64> {
+        let mut ran: Vec<Ran> = tries.iter().map(|ran| Ran { place: At::Realtime, ..*ran }).collect();
+        cut(&job, &mut ran, &unfinished);
+        ran.iter().map(|ran| ran.took.0).collect()
+    };
+    let whole = [rescue(0, 10_000), rescue(1, 10_000)];
+    assert_eq!(done(&whole, [0, 0]), [10_000, 10_000]);
+    assert_eq!(done(&whole, [100, 40]), [0, 6_000], "cancelled at once, and on the way");
+    let rest = [deferred(0, 5_000), rescue(0, 2_000)];
+    assert_eq!(done(&rest, [5, 0]), [5_000, 1_500], "20 lines were left to the rescue");
+    assert_eq!(done(&rest[..1], [100, 0]), [5_000], "what was measured stays");
+}
+
+#[test]
 fn tries_become_rows_by_place_and_by_what_became_of_them() {
     use What::{Duplicate, Evicted, Useful};
     let cases: [(Vec<Ran>, Vec<Row>); 5] = [
