@@ -122,3 +122,16 @@ async fn who_looks_at_a_job_whose_results_are_there_asks_for_its_end() {
     store.create(&facts::key::JobKeys::new("dev", &id).chunk(0, 0), line).await.unwrap();
     assert_eq!((status().await.as_str(), rings().await), ("finishing", 1));
 }
+
+#[tokio::test]
+async fn what_no_backend_could_answer_waits_within_its_tenants_limits() {
+    for (queued_items, expected) in [(0, 429), (1, 202)] {
+        let failing = Upstream::start((0..8).map(|_| Step::Answer(500, Vec::new(), String::new()))).await;
+        let mut catalogue = catalogue(&[backend("one", &failing.url)]);
+        catalogue["tenants"][0]["limits"] = serde_json::json!({ "queued_items": queued_items });
+        let handler = with_pool(catalogue).listen();
+        let told = ask(&handler, "x", &[("prefer", "respond-async")]).await;
+        assert_eq!(told.status, expected, "{queued_items}: {}", told.body);
+        assert!(!failing.seen().is_empty(), "it was tried");
+    }
+}

@@ -139,7 +139,8 @@ fn at_backend(knobs: &Knobs, request: &Request, backend: &Backend) -> Choice {
     Choice { lane: Lane::Realtime, place, wait, eta, lead, cost, failed_tries: 0, barred: None }
 }
 
-/// From a job's acceptance to its task's first line on a node that runs already: the host polls the queue
+/// From a job's acceptance to its task's first line on a node that runs already (before one boots, the task is
+/// there): the host polls the queue
 /// every 2 s at most (`maxPollingInterval` of host.json), a sweep that must find the job comes within 30 s, and
 /// a task and its process start in a second or two.
 const DISPATCH: Spread = Spread { p50: Millis::from_secs(3), p95: Millis::from_secs(10) };
@@ -148,9 +149,9 @@ fn at_pool(knobs: &Knobs, request: &Request, snapshot: &Snapshot, pool: &Pool) -
     let work = work(&pool.speed, request);
     let nodes = u64::from(pool.max_nodes.min(knobs.max_nodes).max(1));
     let slots = nodes * u64::from(pool.slots_per_node.max(1));
-    let (wait, start) = match pool.ready_nodes {
-        0 => (Wait::Start, sum(pool.boot, snapshot.model.load)),
-        _ => (Wait::None, snapshot.model.load),
+    let (wait, dispatch, start) = match pool.ready_nodes {
+        0 => (Wait::Start, Spread::default(), sum(pool.boot, snapshot.model.load)),
+        _ => (Wait::None, DISPATCH, snapshot.model.load),
     };
     let queue = pool.backlog.scaled(1, slots);
     let parallel = slots.min(request.items.max(1));
@@ -159,7 +160,7 @@ fn at_pool(knobs: &Knobs, request: &Request, snapshot: &Snapshot, pool: &Pool) -
     // as one in twenty such runs meets one.
     let evictions_milli = pool.evictions_per_node_hour_milli.saturating_mul(run.p50.0 / 1_000) / 3_600;
     let again = if evictions_milli >= 50 { pool.boot.p95 + run.p50 } else { Millis(0) };
-    let eta = sum(sum(sum(DISPATCH, start), run), Spread { p50: queue, p95: queue + again });
+    let eta = sum(sum(sum(dispatch, start), run), Spread { p50: queue, p95: queue + again });
 
     let price = pool.price_per_node_hour;
     let node_slots = HOUR_MS.saturating_mul(u64::from(pool.slots_per_node.max(1)));

@@ -32,7 +32,7 @@ pub fn again_at(newest: &Tried, deadline: UnixMs) -> UnixMs {
     }
     let doubled = (newest.k - AT_ONCE - 1).min(u64::BITS - 1);
     let pause = Millis(PAUSE_FIRST.0.saturating_mul(1 << doubled)).min(PAUSE_MAX);
-    newest.claimed + pause.min(deadline.since(newest.claimed).scaled(1, OF_TIME_LEFT))
+    newest.claimed + pause.min(Millis(deadline.since(newest.claimed).0 / OF_TIME_LEFT))
 }
 
 /// Whether a shard is not tried again, once this try came to nothing.

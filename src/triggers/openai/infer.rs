@@ -181,8 +181,9 @@ impl Work<'_> {
                     return Ok(refuse::answer(&decision, refusal));
                 }
             };
+            // What no backend could answer is let in once more, to wait: of that its tenant's limits know nothing.
             let waiting = u64::from(choice.lane == Lane::Deferred);
-            if account.is_none()
+            if (account.is_none() || waiting > 0)
                 && let Err(limited) = self.admit(choice, waiting)
             {
                 return Ok(self.tell_limits(refuse::limited(&limited)));
