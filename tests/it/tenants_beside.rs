@@ -95,8 +95,8 @@ async fn two_processes_share_a_limit_of_requests_once_they_see_each_other() {
     let upstream = Upstream::start([]).await;
     let mut written = catalogue(&[backend("one", &upstream.url)]);
     written["tenants"][0]["limits"] = json!({ "requests_per_minute": LIMIT });
-    // A state is written every ten seconds: 2.5 here.
-    let clock = Clock::scaled(Clock::REAL.now_ms(), 4.0).unwrap();
+    // A state is written every ten seconds: five here. What a busy machine takes besides refills the limit.
+    let clock = Clock::scaled(Clock::REAL.now_ms(), 2.0).unwrap();
     let settings: Vec<(String, String)> =
         clock.settings().into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect();
     let stage = Stage::new(&written);
