@@ -139,10 +139,9 @@ fn at_backend(knobs: &Knobs, request: &Request, backend: &Backend) -> Choice {
     Choice { lane: Lane::Realtime, place, wait, eta, lead, cost, failed_tries: 0, barred: None }
 }
 
-/// From a job's acceptance to its task's first line on a node that runs already (before one boots, the task is
-/// there): the host polls the queue
-/// every 2 s at most (`maxPollingInterval` of host.json), a sweep that must find the job comes within 30 s, and
-/// a task and its process start in a second or two.
+/// From a job's acceptance to its task's first line on a node that runs already: the host polls the queue every
+/// 2 s at most (`maxPollingInterval` of host.json), a sweep that must find the job comes within 30 s, and a task
+/// and its process start in a second or two. Where a node boots first, the task is there before it.
 const DISPATCH: Spread = Spread { p50: Millis::from_secs(3), p95: Millis::from_secs(10) };
 
 fn at_pool(knobs: &Knobs, request: &Request, snapshot: &Snapshot, pool: &Pool) -> Choice {

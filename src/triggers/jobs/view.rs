@@ -194,8 +194,11 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
         if matches!(reason.code, Code::WaitingForRoom | Code::WaitingForCompany) {
             reason.since = Some(UnixMs(job.created_ms));
         }
-        // Whatever waits can be promoted; that is the remedy with a price.
-        if let (Some(remedy), true) = (&mut reason.remedy, reason.code != Code::WaitingToRetry) {
+        let is_cured_by_promotion = matches!(
+            reason.code,
+            Code::WaitingForNode | Code::WaitingForRoom | Code::WaitingForCompany | Code::WaitingForCanary
+        );
+        if let (Some(remedy), true) = (&mut reason.remedy, is_cured_by_promotion) {
             remedy.cost = promotion_cost(survey);
         }
     }

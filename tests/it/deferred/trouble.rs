@@ -226,6 +226,7 @@ async fn a_job_whose_tries_fail_waits_and_says_so() {
     assert!(reason.evidence["tries"].parse::<u32>().unwrap() >= 3, "{reason:#?}");
     assert_eq!(reason.evidence["exit_code"], "69");
     assert!(reason.next_at.is_some());
+    assert_eq!(reason.remedy_usd, None, "reading logs costs nothing");
     let end = rig.recover_by(&app, &job.job).await;
     rig.assert_complete(&job, &end).await;
 }
