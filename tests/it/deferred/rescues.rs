@@ -47,10 +47,8 @@ async fn rescue_beside(beside: impl Fn(&JobKeys) -> (String, String)) -> (Rescue
     let keys = JobKeys::new(TENANT, &job.job);
     rig.store.create(&keys.promote(), "").await.unwrap();
     let app = rig.process().await;
-    let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
-    let world = World { catalogue: &catalogue, knobs: &knobs };
     let lane = Lane { store: rig.store.clone(), beside: beside(&keys), asked: AtomicUsize::new(0) };
-    let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &lane).await.unwrap();
+    let rescued = rescue(&app, &job.job, 1, &lane).await;
     let exists = async |c| rig.store.exists(&keys.chunk(0, c)).await.unwrap();
     (rescued, lane.asked.into_inner(), [exists(0).await, exists(1).await])
 }
@@ -96,11 +94,16 @@ fn lane(store: &Store) -> Lane {
     Lane { store: store.clone(), beside: ("nothing".to_owned(), String::new()), asked: AtomicUsize::new(0) }
 }
 
-async fn rescue_first(app: &App, job: &JobId, store: &Store) -> (Rescued, usize) {
+/// What the `k`-th try of a job's first shard comes to in this process and this realtime lane.
+async fn rescue(app: &App, job: &JobId, k: u32, ask: &impl Ask) -> Rescued {
     let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
     let world = World { catalogue: &catalogue, knobs: &knobs };
+    app.jobs.rescue(world, (TENANT, job), (0, k), ask).await.unwrap()
+}
+
+async fn rescue_first(app: &App, job: &JobId, store: &Store) -> (Rescued, usize) {
     let lane = lane(store);
-    let rescued = app.jobs.rescue(world, (TENANT, job), (0, 1), &lane).await.unwrap();
+    let rescued = rescue(app, job, 1, &lane).await;
     (rescued, lane.asked.into_inner())
 }
 
@@ -112,15 +115,13 @@ async fn a_ticket_that_comes_again_while_its_rescue_runs_computes_nothing() {
     let job = rig.job(LONG).await;
     rig.store.create(&JobKeys::new(TENANT, &job.job).promote(), "").await.unwrap();
     let (app, other) = (rig.process().await, rig.process().await);
-    let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
-    let world = World { catalogue: &catalogue, knobs: &knobs };
     let doubled = Doubled {
         lane: lane(&rig.store),
         job: &job.job,
         to: [&app, &app, &other],
         came_to: Vec::new().into(),
     };
-    let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &doubled).await.unwrap();
+    let rescued = rescue(&app, &job.job, 1, &doubled).await;
     let came_to = doubled.came_to.into_inner().unwrap();
     assert_eq!(came_to[..2], [(Rescued::NotDue, 0); 2], "in the process that runs it");
     assert_eq!(came_to[2], (Rescued::Done, 2), "in another one: that may have been killed");
@@ -150,9 +151,7 @@ async fn an_answer_that_no_object_holds_is_an_error_of_its_line() {
     let keys = JobKeys::new(TENANT, &job.job);
     rig.store.create(&keys.promote(), "").await.unwrap();
     let app = rig.process().await;
-    let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
-    let world = World { catalogue: &catalogue, knobs: &knobs };
-    let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &Huge).await.unwrap();
+    let rescued = rescue(&app, &job.job, 1, &Huge).await;
     assert_eq!(rescued, Rescued::Done);
     for c in [0, 1] {
         let chunk = rig.store.get(&keys.chunk(0, c)).await.unwrap().content;
@@ -180,10 +179,8 @@ impl Ask for Slow<'_> {
     async fn ask(&self, job: &Job, body: &RawValue) -> Option<Answer> {
         tokio::time::sleep(self.rig.clock.real(Duration::from_secs(30))).await;
         if self.lane.asked.load(Ordering::Relaxed) == 2 {
-            let (catalogue, knobs) = (self.app.catalogue().await.unwrap(), self.app.knobs.knobs());
-            let world = World { catalogue: &catalogue, knobs: &knobs };
             let again = lane(&self.rig.store);
-            let came_to = self.app.jobs.rescue(world, (TENANT, self.job), (0, 2), &again).await.unwrap();
+            let came_to = rescue(self.app, self.job, 2, &again).await;
             self.came_to.lock().unwrap().push(came_to);
             assert_eq!(again.asked.into_inner(), 0);
         }
@@ -204,11 +201,9 @@ async fn a_rescue_whose_lines_are_answered_is_not_silent_in_its_own_process() {
     let Accepted::Job(job) = app.jobs.accept(new).await.unwrap() else { panic!("a random id names no job") };
     assert_eq!((job.shards.len(), u64::from(job.chunk_lines) >= job.lines()), (1, true), "{job:?}");
     rig.store.create(&JobKeys::new(TENANT, &job.job).promote(), "").await.unwrap();
-    let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
-    let world = World { catalogue: &catalogue, knobs: &knobs };
     let came_to = Vec::new().into();
     let slow = Slow { lane: lane(&rig.store), rig: &rig, app: &app, job: &job.job, came_to };
-    let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &slow).await.unwrap();
+    let rescued = rescue(&app, &job.job, 1, &slow).await;
     assert_eq!(slow.came_to.into_inner().unwrap(), [Rescued::NotDue]);
     assert_eq!((rescued, rig.tries(&job.job).await), (Rescued::Done, 1));
 }
@@ -253,10 +248,8 @@ async fn whatever_a_replica_answers_becomes_one_line() {
         let keys = JobKeys::new(TENANT, &job.job);
         rig.store.create(&keys.promote(), "").await.unwrap();
         let app = rig.process().await;
-        let (catalogue, knobs) = (app.catalogue().await.unwrap(), app.knobs.knobs());
-        let world = World { catalogue: &catalogue, knobs: &knobs };
         let odd = Odd { status, body, asked: AtomicUsize::new(0) };
-        let rescued = app.jobs.rescue(world, (TENANT, &job.job), (0, 1), &odd).await.unwrap();
+        let rescued = rescue(&app, &job.job, 1, &odd).await;
         assert_eq!(rescued, Rescued::Done, "{status} {body:?}");
         let chunk = rig.store.get(&keys.chunk(0, 0)).await.unwrap().content;
         let lines: Vec<line::OutLine<'_>> =
