@@ -194,15 +194,17 @@ pub fn reasons(survey: &Survey, beside: &Beside, now: UnixMs) -> Vec<Reason> {
         if matches!(reason.code, Code::WaitingForRoom | Code::WaitingForCompany) {
             reason.since = Some(UnixMs(job.created_ms));
         }
-        let is_cured_by_promotion = matches!(
-            reason.code,
-            Code::WaitingForNode | Code::WaitingForRoom | Code::WaitingForCompany | Code::WaitingForCanary
-        );
-        if let (Some(remedy), true) = (&mut reason.remedy, is_cured_by_promotion) {
+        if let Some(remedy) = reason.remedy.as_mut().filter(|_| promotion_cures(reason.code)) {
             remedy.cost = promotion_cost(survey);
         }
     }
     reasons
+}
+
+/// Whether the realtime lane is the remedy, and its price the remedy's.
+fn promotion_cures(code: Code) -> bool {
+    use Code::{WaitingForCanary, WaitingForCompany, WaitingForNode, WaitingForRoom};
+    matches!(code, WaitingForNode | WaitingForRoom | WaitingForCompany | WaitingForCanary)
 }
 
 /// Why what waits of a job is not tried again yet.
